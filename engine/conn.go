@@ -1,0 +1,402 @@
+package engine
+
+import (
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"unicode/utf8"
+)
+
+const (
+	readSize  = 64 << 10 // buffer of a worker
+	smallRead = 2 << 10  // buffer of a connection that has a goroutine of its own
+	readTurns = 4        // reads of one connection before others get a turn
+)
+
+// conn is one WebSocket connection.
+type conn struct {
+	net.Conn
+	session  *Session
+	raw      syscall.RawConn // nil: reads and writes cannot be tried
+	compress int             // permessage-deflate for messages of at least so many bytes; 0: not negotiated
+
+	// Owned by the reader, of which there is one at a time: the goroutine
+	// that waits for input, then the worker that reads it.
+	ready   func(fd uintptr) bool
+	wait    func() // await
+	waiting bool
+	taken   bool // first holds a byte of input
+	first   [1]byte
+	probing bool // the upgrade that it is for is not complete
+	discard bool // what comes after a violation means nothing
+	fresh   bool // a message was completed by this input
+	timed   bool // the session waits for the rest of a message
+	partial *partial
+
+	peerClosed bool // guarded by the session's mu
+}
+
+// partial is the input that is not a complete message yet.
+type partial struct {
+	rest       []byte // of a frame
+	message    []byte // the fragments so far
+	op         byte   // of the message; 0: none has begun
+	compressed bool
+}
+
+func newConn(nc net.Conn, s *Session, deflate bool) *conn {
+	c := &conn{Conn: nc, session: s, raw: tryable(nc)}
+	if deflate {
+		c.compress = s.config.Compression
+	}
+	if c.raw != nil {
+		// Method values are made once: each is an allocation.
+		c.ready, c.wait = c.readable, c.await
+	}
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		// What a client does not read waits in our outbox, where it is
+		// counted, not in the kernel, which would grow to megabytes. The
+		// kernel doubles the figure. An error leaves things as they are.
+		_ = tcp.SetWriteBuffer(128 << 10)
+	}
+	return c
+}
+
+// start begins to read.
+func (c *conn) start() {
+	if c.raw != nil {
+		go c.wait()
+	} else {
+		go c.readAll()
+	}
+}
+
+// await waits for input with nothing but this goroutine's stack, then leaves
+// the connection to a worker. Errors are found by the worker.
+func (c *conn) await() {
+	defer c.session.server.caught("await", c.session)
+	c.waiting = false
+	_ = c.raw.Read(c.ready)
+	c.session.server.workers.ready(c)
+}
+
+// readAll reads until the connection ends, on a goroutine of its own.
+func (c *conn) readAll() {
+	defer c.session.server.caught("reader", c.session)
+	buf := make([]byte, smallRead)
+	for c.readOnce(buf) {
+	}
+}
+
+func (c *conn) readOnce(buf []byte) (goOn bool) {
+	in, off := c.buffer(buf)
+	n, err := c.Conn.Read(in[off:])
+	b := NewBatch()
+	defer b.Flush()
+	return c.take(b, in[:off+n], err)
+}
+
+// serve reads what is there and handles it; it reports whether to wait for
+// more.
+func (c *conn) serve(b *Batch) (goOn bool) {
+	for range readTurns {
+		in, off := c.buffer(b.slab)
+		n, err := b.try.read(c, in[off:])
+		if n == 0 && err == nil {
+			return true
+		}
+		if !c.take(b, in[:off+n], err) {
+			return false
+		}
+		if n > 1 && n < len(in)-off {
+			return true
+		}
+	}
+	return true
+}
+
+// buffer returns where to read to: behind what there is of an incomplete
+// frame.
+func (c *conn) buffer(buf []byte) (in []byte, off int) {
+	if c.partial == nil || len(c.partial.rest) == 0 {
+		return buf, 0
+	}
+	rest := c.partial.rest
+	if len(rest) <= len(buf)/2 {
+		return buf, copy(buf, rest)
+	}
+	// A large frame grows where it is, with what really arrived.
+	if len(rest) == cap(rest) {
+		rest = append(rest, 0)[:len(rest)]
+		c.partial.rest = rest
+	}
+	return rest[:cap(rest)], len(rest)
+}
+
+// take handles the input in data, and err, which ended the reading. It
+// reports whether to go on.
+func (c *conn) take(b *Batch, data []byte, err error) (goOn bool) {
+	s := c.session
+	s.enter()
+	defer s.leave(b)
+	defer s.server.caught("receiver", s)
+	goOn = true
+	if len(data) > 0 && !c.discard {
+		s.mu.Lock()
+		s.touchLocked()
+		s.mu.Unlock()
+		c.discard = true // in case of a panic
+		used, bad := c.consume(b, data)
+		c.discard = false
+		if bad != nil {
+			return c.refuse(bad)
+		}
+		c.keep(data[used:])
+	}
+	if err != nil {
+		c.lost()
+		return false
+	}
+	return true
+}
+
+// consume handles the complete frames in data.
+func (c *conn) consume(b *Batch, data []byte) (used int, err error) {
+	limit := c.session.config.MaxPayload
+	for {
+		h, err := parseHeader(data[used:], limit, c.compress > 0)
+		if err == errShortHeader {
+			return used, nil
+		}
+		if err != nil {
+			return used, err
+		}
+		start := used + h.length
+		if len(data)-start < h.size {
+			return used, nil
+		}
+		payload := data[start : start+h.size]
+		used = start + h.size
+		unmask(payload, h.mask)
+		if err := c.frame(b, h, payload); err != nil {
+			return used, err
+		}
+	}
+}
+
+// keep keeps the incomplete frame that input ended with, and watches that a
+// begun message is completed in time.
+func (c *conn) keep(rest []byte) {
+	if len(rest) > 0 {
+		if c.partial == nil {
+			c.partial = &partial{}
+		}
+		c.partial.rest = append(c.partial.rest[:0], rest...)
+	} else if c.partial != nil {
+		c.partial.rest = nil
+		if c.partial.op == 0 {
+			c.partial = nil
+		}
+	}
+	begun := c.partial != nil
+	fresh := c.fresh
+	c.fresh = false
+	if begun == c.timed && !(begun && fresh) || c.probing {
+		return // an upgrade has its own limit
+	}
+	c.timed = begun
+	if begun {
+		c.session.inputBy(c.session.server.now() + instant(c.session.config.InputTimeout))
+	} else {
+		c.session.inputBy(0)
+	}
+}
+
+// inputBy sets when a begun message must be complete; 0: none has begun.
+func (s *Session) inputBy(t instant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inputDue = t
+	if t > 0 {
+		s.scheduleLocked()
+	}
+}
+
+// frame handles one frame. Input is held.
+func (c *conn) frame(b *Batch, h header, payload []byte) error {
+	switch h.op {
+	case opPing:
+		c.answer(b, controlFrames(opPong, payload))
+		return nil
+	case opPong:
+		if c.session.kind == PlainText {
+			c.session.pong()
+		}
+		return nil
+	case opClose:
+		code, err := closePayload(payload)
+		if err != nil {
+			return err
+		}
+		c.closedBy(b, code)
+		return errPeerClosed
+	case opContinuation:
+		if c.partial == nil || c.partial.op == 0 {
+			return errContinuation
+		}
+	default:
+		if c.partial != nil && c.partial.op != 0 {
+			return errContinuation
+		}
+		if h.fin {
+			return c.complete(b, h.op, payload, h.compressed)
+		}
+		if c.partial == nil {
+			c.partial = &partial{}
+		}
+		c.partial.op, c.partial.compressed = h.op, h.compressed
+	}
+	p := c.partial
+	if len(p.message)+len(payload) > c.session.config.MaxPayload {
+		return errTooBig
+	}
+	p.message = append(p.message, payload...)
+	if !h.fin {
+		return nil
+	}
+	op, message, compressed := p.op, p.message, p.compressed
+	p.op, p.message = 0, nil
+	return c.complete(b, op, message, compressed)
+}
+
+// complete handles one message.
+func (c *conn) complete(b *Batch, op byte, data []byte, compressed bool) error {
+	s := c.session
+	c.fresh = true
+	if compressed {
+		var err error
+		if b.text, err = inflate(b.text[:0], data, s.config.MaxPayload); err != nil {
+			return err
+		}
+		data = b.text
+	}
+	if op == opText && !utf8.Valid(data) {
+		return errEncoding
+	}
+	if !s.isOpen() {
+		return nil
+	}
+	switch {
+	case c.probing:
+		return c.probed(b, op, data)
+	case s.kind == PlainText || op == opBinary:
+		s.message(b, data, op == opBinary)
+		return nil
+	}
+	if len(data) > 0 && data[0] == packetClose {
+		return nil // means something on polling only
+	}
+	return s.packet(b, data)
+}
+
+// answer queues a control frame, unless the client does not even take what it
+// asked for before.
+func (c *conn) answer(b *Batch, f *Frames) {
+	s := c.session
+	if c.probing {
+		if !c.say(b, f) {
+			c.dropProbe(nil)
+		}
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == open && !s.blockedLocked() {
+		s.queueLocked(b, f)
+	}
+}
+
+// refuse ends the session, or only the upgrade, because of what was received.
+func (c *conn) refuse(err error) (goOn bool) {
+	s := c.session
+	code, reason := uint16(closeNoStatus), TransportError
+	var v *violation
+	switch {
+	case errors.Is(err, errPeerClosed):
+		return false
+	case errors.Is(err, errParse):
+		reason = ParseError
+	case errors.As(err, &v):
+		code = v.code
+	}
+	if c.probing {
+		c.dropProbe(closeFrames(code))
+		return false
+	}
+	if !s.isOpen() {
+		c.lost()
+		return false
+	}
+	c.discard = code != closeNoStatus
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.halfClose = c.discard
+	s.failLocked(reason, code)
+	return true // until the peer has seen it and closes
+}
+
+// closedBy handles a close frame: it is echoed, and the connection closed.
+func (c *conn) closedBy(b *Batch, code uint16) {
+	s := c.session
+	if c.probing {
+		c.dropProbe(closeFrames(code))
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.peerClosed = true
+	if s.state == open {
+		s.failLocked(TransportClose, code)
+	} else if !s.writing {
+		go s.hangUp()
+	}
+}
+
+// lost is called when there is nothing more to read.
+func (c *conn) lost() {
+	if c.probing {
+		c.dropProbe(nil)
+		return
+	}
+	s := c.session
+	s.mu.Lock()
+	ended := s.state != open
+	s.cut = true
+	s.endLocked(TransportClose)
+	s.mu.Unlock()
+	if ended {
+		s.hangUp()
+	}
+}
+
+// hangUp closes the connection, after a last frame if there is one. It may
+// block for a moment.
+func (c *conn) hangUp(last *Frames) {
+	if last != nil {
+		// Whether it arrives makes no difference to us.
+		_, _ = c.writeWithin(last.data, closeWriteTimeout)
+	}
+	if err := c.Conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrClosedPipe) {
+		c.session.server.config.Load().Logger.Debug("closing connection", "error", err)
+	}
+}
+
+// halfClose tells the peer that nothing more comes.
+func (c *conn) halfClose() {
+	defer c.session.server.caught("half close", nil)
+	if h, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		// A connection that is gone already is what the reader finds.
+		_ = h.CloseWrite()
+	}
+}

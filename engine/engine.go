@@ -1,0 +1,109 @@
+// Package engine is an Engine.IO v4 server: it turns HTTP requests (long
+// polling, WebSocket, and the upgrade from one to the other) into sessions
+// that carry opaque text and binary messages in order. It also offers plain
+// WebSocket sessions without Engine.IO framing.
+//
+// HTTP → **engine** → hub. The package knows nothing of Socket.IO, rooms or
+// identity, and nothing of Caddy.
+package engine
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+)
+
+// Handler is told of new sessions. It must be safe for concurrent use.
+type Handler interface {
+	// Open is called once for each session, before any message of it is read
+	// and before its handshake is answered; it must not block. The Receiver
+	// gets everything that happens on the session from then on.
+	Open(s *Session) Receiver
+}
+
+// Receiver gets what happens on one session. Its methods are called by one
+// goroutine at a time and in order, not always by the same goroutine. They
+// must not block: a receiver that has to wait copies what it needs and
+// returns.
+type Receiver interface {
+	// Message is called for each message that arrived. data is valid only
+	// during the call. Whatever the receiver sends through b, on this or on
+	// other sessions, goes out at the latest when the session's input is
+	// drained.
+	Message(b *Batch, data []byte, binary bool)
+
+	// Closed is called exactly once, after the last Message.
+	Closed(b *Batch, reason Reason)
+}
+
+// Kind is the framing of a session.
+type Kind uint8
+
+const (
+	EngineIO  Kind = iota // Engine.IO packets: text messages begin with '4'
+	PlainText             // messages as they are, on a plain WebSocket
+)
+
+// Reason says why a session ended. The first five are those of Engine.IO v4.
+type Reason string
+
+const (
+	TransportError Reason = "transport error"
+	TransportClose Reason = "transport close"
+	ForcedClose    Reason = "forced close"
+	PingTimeout    Reason = "ping timeout"
+	ParseError     Reason = "parse error"
+	SlowConsumer   Reason = "slow consumer" // its outbox was full, or not read for too long
+	ShuttingDown   Reason = "server shutting down"
+)
+
+var reasons = [...]Reason{TransportError, TransportClose, ForcedClose, PingTimeout, ParseError, SlowConsumer, ShuttingDown}
+
+// index is r's place in reasons; a reason that is not of the list counts as
+// ForcedClose.
+func (r Reason) index() int {
+	if i := slices.Index(reasons[:], r); i >= 0 {
+		return i
+	}
+	return slices.Index(reasons[:], ForcedClose)
+}
+
+// Config is what a Server works by. The zero value of a field means its
+// default.
+type Config struct {
+	PingInterval     time.Duration // time between a pong and the next ping; default 25s
+	PingTimeout      time.Duration // time to answer a ping; default 20s
+	UpgradeTimeout   time.Duration // time to complete an upgrade; default 10s
+	HandshakeTimeout time.Duration // time until the handler must call Session.Established; default 10s
+	InputTimeout     time.Duration // time to complete a begun frame, message or POST; default 20s
+	WriteTimeout     time.Duration // age of the oldest unwritten message at which a session is a slow consumer; default 15s
+	MaxPayload       int           // bytes of one message or POST body, announced as maxPayload; default 1,000,000
+	MaxSessions      int           // open sessions; beyond: 503; 0: no limit
+	Outbox           int           // bytes of backlog of one session; one message always fits; default 4,000,000
+	Compression      int           // permessage-deflate for messages of at least so many bytes; 0: off
+	NoPolling        bool          // refuse the polling transport
+	NoWebSocket      bool          // refuse the WebSocket transport and upgrades to it
+	Plain            bool          // accept plain WebSockets: an upgrade without EIO, transport and sid
+	Logger           *slog.Logger  // default: discard
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.PingInterval, 25*time.Second)
+	setDefault(&c.PingTimeout, 20*time.Second)
+	setDefault(&c.UpgradeTimeout, 10*time.Second)
+	setDefault(&c.HandshakeTimeout, 10*time.Second)
+	setDefault(&c.InputTimeout, 20*time.Second)
+	setDefault(&c.WriteTimeout, 15*time.Second)
+	setDefault(&c.MaxPayload, 1_000_000)
+	setDefault(&c.Outbox, 4_000_000)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func setDefault[T int | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}

@@ -1,0 +1,114 @@
+package engine
+
+import (
+	"encoding/base64"
+	"sync"
+)
+
+// Frames is an immutable run of one or more messages that go out contiguous
+// (a text message and its binary attachments), encoded once and shared by any
+// number of sessions of one Kind.
+//
+// It holds finished WebSocket frames, whatever the transport: most sessions
+// write them as they are, and the same outbox serves a session before and
+// after its upgrade. Polling takes the frames apart again.
+type Frames struct {
+	data []byte // finished WebSocket frames, RFC 6455 section 5
+	raw  bool   // no messages: an HTTP head or control frames
+	own  bool   // the engine's own, not worth compressing
+
+	deflate  sync.Once
+	deflated []byte // data with each message compressed, made when first needed
+}
+
+// NewFrames encodes head, text or binary, followed by attachments as binary
+// messages. It copies what it is given.
+func NewFrames(kind Kind, head []byte, binary bool, attachments [][]byte) *Frames {
+	prefix := ""
+	if kind == EngineIO && !binary {
+		prefix = packetMessage
+	}
+	size := maxHeader + len(prefix) + len(head)
+	for _, a := range attachments {
+		size += maxHeader + len(a)
+	}
+	op := byte(opText)
+	if binary {
+		op = opBinary
+	}
+	dst := make([]byte, 0, size)
+	dst = appendHeader(dst, finBit|op, len(prefix)+len(head))
+	dst = append(dst, prefix...)
+	dst = append(dst, head...)
+	for _, a := range attachments {
+		dst = appendHeader(dst, finBit|opBinary, len(a))
+		dst = append(dst, a...)
+	}
+	return &Frames{data: dst}
+}
+
+// Len is the size on a WebSocket, in bytes.
+func (f *Frames) Len() int { return len(f.data) }
+
+// packetFrames is one Engine.IO packet that is not a message.
+func packetFrames(packet string) *Frames {
+	dst := appendHeader(make([]byte, 0, maxHeader+len(packet)), finBit|opText, len(packet))
+	return &Frames{data: append(dst, packet...), own: true}
+}
+
+// controlFrames is one control frame; payload is at most 125 bytes.
+func controlFrames(op byte, payload []byte) *Frames {
+	dst := appendHeader(make([]byte, 0, 2+len(payload)), finBit|op, len(payload))
+	return &Frames{data: append(dst, payload...), raw: true, own: true}
+}
+
+// appendPolling appends the messages of f to an Engine.IO v4 payload.
+func (f *Frames) appendPolling(dst []byte) []byte {
+	for rest := f.data; len(rest) > 0 && !f.raw; {
+		var op byte
+		var message []byte
+		op, message, rest = nextFrame(rest)
+		if len(dst) > 0 {
+			dst = append(dst, separator)
+		}
+		if op == opBinary {
+			dst = append(dst, packetBinary)
+			dst = base64.StdEncoding.AppendEncode(dst, message)
+		} else {
+			dst = append(dst, message...)
+		}
+	}
+	return dst
+}
+
+// textOnly returns f with binary messages as base64 packets, for WebSocket
+// clients that asked for it with b64=1.
+func (f *Frames) textOnly() *Frames {
+	if f.raw {
+		return f
+	}
+	out := &Frames{}
+	for rest := f.data; len(rest) > 0; {
+		var op byte
+		var message []byte
+		op, message, rest = nextFrame(rest)
+		if op != opBinary {
+			out.data = appendHeader(out.data, finBit|opText, len(message))
+			out.data = append(out.data, message...)
+			continue
+		}
+		out.data = appendHeader(out.data, finBit|opText, 1+base64.StdEncoding.EncodedLen(len(message)))
+		out.data = append(out.data, packetBinary)
+		out.data = base64.StdEncoding.AppendEncode(out.data, message)
+	}
+	return out
+}
+
+// on is what goes out on c.
+func (f *Frames) on(c *conn) []byte {
+	if c.compress == 0 || f.own || len(f.data) < c.compress {
+		return f.data
+	}
+	f.deflate.Do(func() { f.deflated = deflateFrames(f.data) })
+	return f.deflated
+}

@@ -1,0 +1,111 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// openPacket is the handshake of Engine.IO v4.
+func openPacket(s *Session, websocket bool) *Frames {
+	upgrades := ""
+	if !websocket && !s.config.NoWebSocket {
+		upgrades = `"websocket"`
+	}
+	return packetFrames(fmt.Sprintf(`0{"sid":%q,"upgrades":[%s],"pingInterval":%d,"pingTimeout":%d,"maxPayload":%d}`,
+		s.id, upgrades, s.config.PingInterval.Milliseconds(), s.config.PingTimeout.Milliseconds(), s.config.MaxPayload))
+}
+
+// secretHeaders and secretKeys never get into a handshake, which rules, the
+// app, logs and other nodes see.
+var (
+	secretHeaders = []string{"Cookie", "Authorization", "Sec-Websocket-Key", "Sec-Websocket-Protocol", ":protocol"}
+	secretKeys    = []string{"token", "sid", "pid", "access_token"}
+)
+
+// handshakeJSON describes the first request of a session as Socket.IO does.
+func handshakeJSON(r *http.Request, address string) []byte {
+	now := time.Now()
+	query := r.URL.Query()
+	for _, k := range secretKeys {
+		query.Del(k)
+	}
+	b := make([]byte, 0, 1<<10)
+	b = append(b, `{"headers":`...)
+	b = appendHeaders(b, r)
+	b = append(b, `,"time":`...)
+	b = appendQuoted(b, now.UTC().Format("Mon Jan 02 2006 15:04:05 GMT+0000 (Coordinated Universal Time)"))
+	b = append(b, `,"address":`...)
+	b = appendQuoted(b, address)
+	b = append(b, `,"xdomain":`...)
+	b = strconv.AppendBool(b, r.Header.Get("Origin") != "")
+	b = append(b, `,"secure":`...)
+	b = strconv.AppendBool(b, r.TLS != nil)
+	b = append(b, `,"issued":`...)
+	b = strconv.AppendInt(b, now.UnixMilli(), 10)
+	b = append(b, `,"url":`...)
+	b = appendQuoted(b, publicURL(r.URL))
+	b = append(b, `,"query":{`...)
+	for i, k := range slices.Sorted(maps.Keys(query)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendQuoted(b, k), ':')
+		b = appendQuoted(b, last(query[k]))
+	}
+	return bytes.Clone(append(b, "}}"...)) // exact: it lives as long as the session
+}
+
+func appendHeaders(b []byte, r *http.Request) []byte {
+	b = append(b, `{"host":`...)
+	b = appendQuoted(b, r.Host)
+	for _, k := range slices.Sorted(maps.Keys(r.Header)) {
+		if slices.Contains(secretHeaders, k) {
+			continue
+		}
+		b = append(b, ',')
+		b = append(appendQuoted(b, strings.ToLower(k)), ':')
+		b = appendQuoted(b, strings.Join(r.Header[k], ", "))
+	}
+	return append(b, '}')
+}
+
+// publicURL is path and query without the secret values.
+func publicURL(u *url.URL) string {
+	var kept []string
+	for pair := range strings.SplitSeq(u.RawQuery, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		key, err := url.QueryUnescape(name)
+		if pair == "" || err != nil || slices.Contains(secretKeys, key) {
+			continue
+		}
+		kept = append(kept, pair)
+	}
+	if kept == nil {
+		return u.EscapedPath()
+	}
+	return u.EscapedPath() + "?" + strings.Join(kept, "&")
+}
+
+// appendQuoted appends s as a JSON string; what is not UTF-8 becomes U+FFFD.
+func appendQuoted(b []byte, s string) []byte {
+	b = append(b, '"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r < 0x20:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		default:
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return append(b, '"')
+}

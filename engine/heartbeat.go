@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// instant is time since the server exists.
+type instant time.Duration
+
+const (
+	closeTimeout        = 5 * time.Second        // until a close frame must be answered
+	lastWords           = 500 * time.Millisecond // until the same when the server closes
+	pollingCloseTimeout = 30 * time.Second       // until a polling client must fetch its good-bye
+)
+
+func (s *Server) now() instant { return instant(time.Since(s.start)) }
+
+// startClocks sets what is due on a new session. The first ping comes at a
+// random moment, so that clients who came together (after a restart) are not
+// pinged together for ever.
+func (s *Session) startClocks() {
+	now := s.server.now()
+	interval := int64(s.config.PingInterval)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.beat = now + instant(interval/2+rand.Int64N(interval/2*9/10+1))
+	s.scheduleLocked()
+}
+
+// touchLocked notes that something came from the client. The first thing that
+// comes after a ping prolongs the wait for the pong once: a slow client may
+// have had it in the pipe before the ping.
+func (s *Session) touchLocked() {
+	if s.pinged && !s.extended {
+		s.extended = true
+		s.beat = s.server.now() + instant(s.config.PingTimeout)
+	}
+}
+
+// pong notes the answer to a ping; the next one is due an interval from now.
+// Unasked pongs are accepted.
+func (s *Session) pong() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pinged, s.extended = false, false
+	s.beat = s.server.now() + instant(s.config.PingInterval)
+	s.scheduleLocked()
+}
+
+// check does what is due. The wheel calls it, and every request that touches
+// the session: a client must not depend on how fine the wheel turns.
+func (s *Session) check(b *Batch) {
+	now := s.server.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	due := func(t instant) bool { return t > 0 && t <= now }
+	if s.state != open {
+		if due(s.lingerDue) && !s.finished {
+			s.lingerDue = 0
+			go s.hangUp()
+		}
+		s.scheduleLocked()
+		return
+	}
+	if due(s.upgradeDue) {
+		s.dropProbeLocked(emptyClose)
+	}
+	switch {
+	case due(s.establish):
+		s.graceful = true
+		s.failLocked(ForcedClose, closeNoStatus)
+	case due(s.inputDue):
+		s.halfClose = true // the answer would be taken for the rest of a frame
+		s.failLocked(TransportError, closeNoStatus)
+	case s.marked > 0 && due(s.stalled):
+		s.cut = true
+		s.endLocked(SlowConsumer)
+	case due(s.beat) && s.pinged:
+		s.failLocked(PingTimeout, closeNoStatus)
+	case due(s.beat):
+		s.pingLocked(b, now)
+	}
+	s.scheduleLocked()
+}
+
+// pingLocked queues a ping. The wait for its answer begins at the moment it
+// was due, unless we are so late that it would be unfair.
+func (s *Session) pingLocked(b *Batch, now instant) {
+	s.pinged, s.extended = true, false
+	s.beat = max(s.beat, now-instant(2*s.config.tick())) + instant(s.config.PingTimeout)
+	f := pingPacket
+	if s.kind == PlainText {
+		f = controlPing
+	}
+	s.queueLocked(b, f)
+	if cap(s.outbox) > keepOutbox && len(s.outbox) == s.head {
+		s.outbox, s.head = nil, 0
+	}
+}
+
+// scheduleLocked tells the wheel when the session wants to be checked.
+func (s *Session) scheduleLocked() {
+	next := instant(0)
+	earliest := func(t instant) {
+		if t > 0 && (next == 0 || t < next) {
+			next = t
+		}
+	}
+	if s.state == open {
+		earliest(s.beat)
+		earliest(s.establish)
+		earliest(s.inputDue)
+		earliest(s.upgradeDue)
+		if s.marked > 0 {
+			earliest(s.stalled)
+		}
+	} else {
+		earliest(s.lingerDue)
+	}
+	if next > 0 && !s.finished {
+		s.server.wheel.schedule(s, next)
+	}
+}
+
+// lingerUntil shortens the wait for a peer's last words. A polling client has
+// none.
+func (s *Session) lingerUntil(t instant) {
+	s.mu.Lock()
+	websocket := s.ws != nil
+	if s.lingerDue == 0 || s.lingerDue > t {
+		s.lingerDue = t
+		s.scheduleLocked()
+	}
+	s.mu.Unlock()
+	if !websocket {
+		s.finish()
+	}
+}
+
+// hangUp ends a connection whose peer did not.
+func (s *Session) hangUp() {
+	defer s.server.caught("hang up", nil)
+	s.mu.Lock()
+	c := s.ws
+	s.mu.Unlock()
+	if c != nil {
+		c.hangUp(nil)
+	}
+	s.finish()
+}
+
+// tick is how often the wheel looks: fine enough for the shortest wait.
+func (c *Config) tick() time.Duration {
+	return min(max(min(c.PingInterval, c.PingTimeout)/20, 10*time.Millisecond), 250*time.Millisecond)
+}

@@ -1,0 +1,234 @@
+package engine_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-realtime/realtime/engine"
+)
+
+var quick = engine.Config{PingInterval: 300 * time.Millisecond, PingTimeout: 200 * time.Millisecond}
+
+func TestWebSocketHeartbeat(t *testing.T) { // E19, E20
+	both(t, quick, func(t *testing.T, s *site) {
+		w := s.session()
+		began := time.Now()
+		w.expect("2")
+		if d := time.Since(began); d < 140*time.Millisecond || d > 320*time.Millisecond {
+			t.Errorf("first ping after %v", d)
+		}
+		for range 3 {
+			w.send("3")
+			began = time.Now()
+			w.expect("2")
+			if d := time.Since(began); d < 290*time.Millisecond || d > 400*time.Millisecond {
+				t.Errorf("ping after %v", d)
+			}
+		}
+		began = time.Now()
+		w.closes(0)
+		if d := time.Since(began); d < 180*time.Millisecond || d > 300*time.Millisecond {
+			t.Errorf("closed after %v", d)
+		}
+		s.echo.closed(t, engine.PingTimeout)
+	})
+}
+
+func TestPollingHeartbeat(t *testing.T) { // E17, E18
+	synctest.Test(t, func(t *testing.T) {
+		s := pipe(t, quick)
+		q := s.poller()
+		for range 3 {
+			s.expect(s.do("GET", q, ""), 200, "2")
+			s.expect(s.do("POST", q, "3"), 200, "ok")
+		}
+		for range 20 { // the moment of the first ping is random
+			q = s.poller()
+			time.Sleep(500 * time.Millisecond) // exactly interval + timeout
+			s.expect(s.do("GET", q, ""), 400, json1)
+			s.echo.closed(t, engine.PingTimeout)
+			s.echo.closed(t, engine.PingTimeout)
+			s.echo.reasons <- engine.PingTimeout
+		}
+	})
+}
+
+// The first packet after a ping prolongs the wait, once.
+func TestTimeoutProlonged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := pipe(t, engine.Config{PingInterval: 10 * time.Second, PingTimeout: 4 * time.Second})
+		w := s.session()
+		w.expect("2")
+		pinged := time.Now()
+		for range 2 {
+			time.Sleep(3 * time.Second)
+			w.send("4a")
+			w.expect("4a")
+		}
+		w.closes(0)
+		if d := time.Since(pinged); d < 6900*time.Millisecond || d > 7500*time.Millisecond {
+			t.Errorf("closed %v after the ping", d)
+		}
+	})
+}
+
+// An upgrade neither stops nor restarts the heartbeat.
+func TestHeartbeatAcrossUpgrade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := pipe(t, engine.Config{PingInterval: 10 * time.Second, PingTimeout: 8 * time.Second})
+		q := s.poller()
+		time.Sleep(10 * time.Second) // the ping is queued
+		w := s.open(websocketOf(q))
+		w.send("2probe")
+		w.expect("3probe")
+		w.send("5")
+		w.expect("2")
+		began := time.Now()
+		w.closes(0)
+		if d := time.Since(began); d > 8500*time.Millisecond {
+			t.Errorf("closed after %v", d)
+		}
+		s.echo.closed(t, engine.PingTimeout)
+	})
+}
+
+func TestPlainHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := pipe(t, engine.Config{Plain: true, PingInterval: 10 * time.Second, PingTimeout: 5 * time.Second})
+		w := s.open("")
+		for range 3 {
+			if first, p := w.next(); first != 0x89 || len(p) != 0 {
+				t.Fatalf("frame %#x", first)
+			}
+			w.write(frame(0x8a, nil))
+		}
+		w.next()
+		w.closes(0)
+		s.echo.closed(t, engine.PingTimeout)
+	})
+}
+
+func TestNotEstablished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &unmoved{closed: make(chan engine.Reason, 1)}
+		s := pipeFor(t, h, engine.Config{HandshakeTimeout: 3 * time.Second})
+		w := s.session()
+		began := time.Now()
+		w.closes(0)
+		if d := time.Since(began); d < 3*time.Second || d > 4*time.Second {
+			t.Errorf("closed after %v", d)
+		}
+		if r := <-h.closed; r != engine.ForcedClose {
+			t.Errorf("reason %q", r)
+		}
+	})
+}
+
+// unmoved never calls Established.
+type unmoved struct{ closed chan engine.Reason }
+
+func (h *unmoved) Open(*engine.Session) engine.Receiver         { return h }
+func (h *unmoved) Message(*engine.Batch, []byte, bool)          {}
+func (h *unmoved) Closed(_ *engine.Batch, reason engine.Reason) { h.closed <- reason }
+
+// A frame that is begun must be completed in time, however it trickles.
+func TestTrickle(t *testing.T) {
+	for name, start := range map[string][]byte{
+		"header":   frame(0x81, []byte("4abc"))[:1],
+		"payload":  frame(0x81, make([]byte, 1000))[:20],
+		"fragment": frame(0x01, []byte("4")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := pipe(t, engine.Config{InputTimeout: 5 * time.Second, PingInterval: time.Hour})
+				w := s.session()
+				w.send("4a") // an idle session has no such limit
+				w.expect("4a")
+				time.Sleep(time.Minute)
+				began := time.Now()
+				w.write(start)
+				if name == "payload" {
+					for range 4 {
+						time.Sleep(time.Second)
+						w.write([]byte{0})
+					}
+				}
+				if first, _ := w.next(); first != 0x88 {
+					t.Errorf("frame %#x", first)
+				}
+				if d := time.Since(began); d < 5*time.Second || d > 6*time.Second {
+					t.Errorf("closed after %v", d)
+				}
+				s.echo.closed(t, engine.TransportError)
+				w.ends()
+			})
+		})
+	}
+}
+
+// A stream of messages, none of which ever ends with a read, is no trickle.
+func TestStreamIsNoTrickle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := pipe(t, engine.Config{InputTimeout: 2 * time.Second, PingInterval: time.Hour})
+		w := s.session()
+		f := frame(0x81, []byte("4abcdef"))
+		w.write(f[:3])
+		for range 10 {
+			time.Sleep(time.Second)
+			w.write(append(f[3:len(f):len(f)], f[:3]...))
+			w.expect("4abcdef")
+		}
+		s.echo.stillOpen(t)
+	})
+}
+
+func TestSlowReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := pipe(t, engine.Config{WriteTimeout: 5 * time.Second, PingInterval: time.Hour, Outbox: 1000})
+		w := s.session()
+		began := time.Now()
+		send(s.echo.last(), "a")
+		s.echo.closed(t, engine.SlowConsumer)
+		if d := time.Since(began); d != 5*time.Second {
+			t.Errorf("closed after %v", d)
+		}
+		w.ends()
+
+		// It reads, but too slowly: a byte each second.
+		w = s.session()
+		began = time.Now()
+		stop := make(chan struct{})
+		go func() {
+			defer close(stop)
+			for b := make([]byte, 1); ; time.Sleep(time.Second) {
+				if _, err := w.conn.Read(b); err != nil {
+					return
+				}
+			}
+		}()
+		for range 4 {
+			send(s.echo.last(), "0123456789")
+		}
+		s.echo.closed(t, engine.SlowConsumer)
+		if d := time.Since(began); d > 11*time.Second {
+			t.Errorf("closed after %v", d)
+		}
+		<-stop
+
+		// Its backlog grows too large.
+		w = s.session()
+		send(s.echo.last(), "a")
+		time.Sleep(time.Second)
+		b := engine.NewBatch()
+		big := engine.NewFrames(engine.EngineIO, make([]byte, 990), true, nil)
+		s.echo.last().SendVolatile(b, big) // not even queued
+		s.echo.last().Send(b, big)
+		b.Flush()
+		synctest.Wait()
+		s.echo.stillOpen(t)
+		send(s.echo.last(), "0123456789")
+		s.echo.closed(t, engine.SlowConsumer)
+		w.conn.Close()
+	})
+}

@@ -1,0 +1,311 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// noopDelay is how long a poll waits for messages while an upgrade is in
+// progress. The client goes on with the upgrade when its poll is answered; at
+// once would make it spin.
+const noopDelay = 50 * time.Millisecond
+
+// poll is a pending GET.
+type poll struct {
+	answer    chan []*Frames // gets one answer; nil: the transport is not polling anymore
+	upgrading chan struct{}  // closed when an upgrade begins
+}
+
+// hurry has the GET answered soon even if there is nothing for it.
+func (p *poll) hurry() {
+	select {
+	case <-p.upgrading:
+	default:
+		close(p.upgrading)
+	}
+}
+
+// openPolling answers a handshake: the open packet, and what the handler has
+// sent already.
+func (q *request) openPolling() {
+	done, ok := q.server.admit()
+	if !ok {
+		q.refuse(errBusy)
+		return
+	}
+	defer done()
+	s := q.server.openSession(q, EngineIO)
+	if s == nil {
+		q.refuse(errBusy)
+		return
+	}
+	s.mu.Lock()
+	frames := s.takeLocked()
+	s.mu.Unlock()
+	q.writePayload(frames)
+}
+
+// takeLocked takes everything from the outbox.
+func (s *Session) takeLocked() []*Frames {
+	frames := s.outbox[s.head:]
+	s.outbox, s.head, s.offset, s.queued, s.marked = nil, 0, 0, 0, 0
+	return frames
+}
+
+// writePayload answers a GET with the messages.
+func (q *request) writePayload(frames []*Frames) {
+	if frames == nil {
+		q.refuse(errRequest)
+		return
+	}
+	size := 0
+	for _, f := range frames {
+		size += f.Len() + f.Len()/2
+	}
+	body := make([]byte, 0, size)
+	for _, f := range frames {
+		body = f.appendPolling(body)
+	}
+	q.write("text/plain; charset=UTF-8", body)
+}
+
+func (q *request) write(contentType string, body []byte) {
+	h := q.w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	q.w.WriteHeader(http.StatusOK)
+	// The client is gone if this fails, which its next request does not tell:
+	// Engine.IO polling is at most once.
+	_, _ = q.w.Write(body)
+}
+
+// poll answers a GET as soon as there is something for the client.
+func (q *request) poll() {
+	s := q.session
+	p := &poll{answer: make(chan []*Frames, 1), upgrading: make(chan struct{})}
+	if overlap := s.startPoll(p); overlap {
+		q.w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	select {
+	case frames := <-p.answer:
+		q.writePayload(frames)
+		return
+	case <-q.r.Context().Done():
+		if s.stopPoll(p) {
+			s.fail(TransportError, closeNoStatus)
+			return
+		}
+	case <-p.upgrading:
+		timer := time.NewTimer(noopDelay)
+		defer timer.Stop()
+		select {
+		case frames := <-p.answer:
+			q.writePayload(frames)
+			return
+		case <-q.r.Context().Done():
+			if s.stopPoll(p) {
+				s.fail(TransportError, closeNoStatus)
+				return
+			}
+		case <-timer.C:
+			if s.stopPoll(p) {
+				q.writePayload([]*Frames{noopPacket})
+				return
+			}
+		}
+	}
+	q.writePayload(<-p.answer)
+}
+
+// startPoll makes p the pending GET, which may be answered at once. A second
+// one at a time ends the session: nobody could say which gets what.
+func (s *Session) startPoll(p *poll) (overlap bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.poll != nil {
+		s.failLocked(TransportError, closeNoStatus)
+		return true
+	}
+	if s.probe != nil {
+		p.hurry()
+	}
+	s.poll = p
+	switch {
+	case s.ws != nil: // an upgrade was completed since the request was checked
+		s.poll = nil
+		p.answer <- nil
+	case s.head < len(s.outbox):
+		s.answerPollLocked()
+	case s.state != open:
+		s.poll = nil
+		p.answer <- []*Frames{noopPacket, closePacket}
+		s.graceful, s.lingerDue = false, 0
+		go s.hangUp()
+	}
+	return false
+}
+
+// stopPoll reports whether p was still unanswered, and forgets it.
+func (s *Session) stopPoll(p *poll) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.poll != p {
+		return false
+	}
+	s.poll = nil
+	return true
+}
+
+// answerPollLocked gives what is queued to the pending GET, if there is one.
+func (s *Session) answerPollLocked() {
+	if s.poll == nil || s.head == len(s.outbox) {
+		return
+	}
+	s.poll.answer <- s.takeLocked()
+	s.poll = nil
+}
+
+// endPollingLocked says good-bye to a polling client. A pending GET gets what
+// is queued. If the server closes, the client may also fetch that later; its
+// next GET then gets the close packet.
+func (s *Session) endPollingLocked() {
+	if s.ws != nil || s.poll == nil {
+		return
+	}
+	if s.head < len(s.outbox) {
+		s.answerPollLocked()
+		return
+	}
+	goodbye := closePacket
+	if s.reason == TransportClose {
+		goodbye = noopPacket // the client said it first
+	}
+	s.poll.answer <- []*Frames{goodbye}
+	s.poll = nil
+	s.graceful = false
+}
+
+// post handles a POST: a payload of packets.
+func (q *request) post() {
+	s := q.session
+	if !s.startPost(q.w) {
+		q.w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	if q.r.Header.Get("Content-Type") == "application/octet-stream" {
+		s.endPost()
+		s.fail(TransportError, closeNoStatus)
+		q.w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	buf := bodies.Get().(*bytes.Buffer)
+	defer bodies.Put(buf)
+	buf.Reset()
+	err := q.readBody(buf)
+	alone := s.endPost()
+	switch {
+	case !alone:
+		q.destroy()
+	case errors.Is(err, errTooBig):
+		q.w.WriteHeader(http.StatusRequestEntityTooLarge)
+	case err != nil:
+		s.fail(TransportError, closeNoStatus)
+		q.w.WriteHeader(http.StatusBadRequest)
+	default:
+		s.payload(buf.Bytes())
+		q.write("text/html", []byte("ok"))
+	}
+}
+
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// post is a POST whose body is being read.
+type post struct{ rc *http.ResponseController }
+
+// startPost notes that a POST is being read. A second one at a time ends the
+// session, and the first.
+func (s *Session) startPost(w http.ResponseWriter) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.post != nil {
+		s.overlap = true
+		// Its reader finds out at once; if deadlines are not supported, at
+		// the end of the body.
+		_ = s.post.rc.SetReadDeadline(time.Unix(1, 0))
+		s.failLocked(TransportError, closeNoStatus)
+		return false
+	}
+	s.post = &post{http.NewResponseController(innermost(w))}
+	return true
+}
+
+// endPost reports whether the POST was the only one.
+func (s *Session) endPost() (alone bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.post = nil
+	return !s.overlap
+}
+
+// readBody reads a body of at most MaxPayload bytes, in time.
+func (q *request) readBody(buf *bytes.Buffer) error {
+	limit := int64(q.session.config.MaxPayload)
+	if q.r.ContentLength > limit {
+		return errTooBig
+	}
+	// Only ever earlier than the server's own limit, and never taken back:
+	// in Caddy a zero time would install another limit. Where deadlines are
+	// not supported, the server's limit remains.
+	_ = http.NewResponseController(q.w).SetReadDeadline(time.Now().Add(q.session.config.InputTimeout))
+	n, err := buf.ReadFrom(io.LimitReader(q.r.Body, limit+1))
+	if n > limit {
+		return errTooBig
+	}
+	return err
+}
+
+// destroy cuts the connection without an answer.
+func (q *request) destroy() {
+	c, _, err := http.NewResponseController(innermost(q.w)).Hijack()
+	if err != nil { // HTTP/2 and 3
+		q.w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	// Nothing is expected of it anymore.
+	_ = c.Close()
+}
+
+// payload hands the packets of a POST to the receiver.
+func (s *Session) payload(p []byte) {
+	b := NewBatch()
+	defer b.Flush()
+	s.enter()
+	defer s.leave(b)
+	defer s.server.caught("receiver", s)
+	s.mu.Lock()
+	s.touchLocked()
+	s.mu.Unlock()
+	for more := true; more; {
+		var packet []byte
+		packet, p, more = bytes.Cut(p, []byte{separator})
+		if !s.isOpen() {
+			return
+		}
+		switch err := s.packet(b, packet); {
+		case err == nil:
+		case errors.Is(err, errLeft):
+			s.fail(TransportClose, closeNoStatus)
+		case errors.Is(err, errParse):
+			s.fail(ParseError, closeNoStatus)
+		default:
+			s.fail(TransportError, closeNoStatus)
+		}
+	}
+}

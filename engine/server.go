@@ -1,0 +1,296 @@
+package engine
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Info is what the place where a request came in adds to it. The zero value
+// means: address from the request, same origin only, nothing else.
+type Info struct {
+	RemoteIP string   // the client's address, proxies considered
+	Origins  *Origins // who may connect from a browser
+	// Identity names who sent the request, if somebody in front knows; every
+	// request of a session must bring the same.
+	Identity string
+	// Aux is kept with the handshake for the Handler, unread.
+	Aux any
+}
+
+// Handshake is what is known of a session from its first request. It is
+// immutable.
+type Handshake struct {
+	// JSON is the object Socket.IO calls handshake, without auth and without
+	// the values of cookie, authorization and tokens:
+	// {"headers":{…},"time":…,"address":…,"xdomain":…,"secure":…,"issued":…,"url":…,"query":{…}}.
+	JSON     []byte
+	RemoteIP string
+	Info     Info
+}
+
+// Server is a table of sessions and the HTTP handler that feeds them. It is
+// safe for concurrent use.
+type Server struct {
+	// Static after construction.
+	handler Handler
+	start   time.Time
+
+	config     atomic.Pointer[Config]
+	handshakes atomic.Int64 // in progress
+	wheel      wheel
+	workers    workers
+	panics     panics
+	open       sync.WaitGroup // sessions whose receiver was not told of the end
+	present    sync.WaitGroup // sessions of which something is left
+	counts     [len(reasons)]atomic.Uint64
+
+	// size is len(sessions), for those who must not take mu.
+	size atomic.Int64
+
+	mu       sync.Mutex
+	sessions map[string]*Session // by sid, until nothing of them is left
+	live     int                 // of these, the open ones
+	closed   bool
+}
+
+// NewServer returns a Server that reports to h.
+func NewServer(h Handler, c Config) *Server {
+	s := &Server{handler: h, start: time.Now().Add(-time.Nanosecond), sessions: map[string]*Session{}}
+	s.wheel.init(s)
+	s.workers.init(s)
+	s.Update(c)
+	return s
+}
+
+// Update makes c apply to sessions that open from now on.
+func (s *Server) Update(c Config) {
+	c = c.withDefaults()
+	s.config.Store(&c)
+}
+
+// ServeHTTP serves r with no more known than the request says.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.Serve(w, r, Info{}) }
+
+// Serve answers any request below the endpoint's path. It returns when a
+// WebSocket over HTTP/1 is upgraded; on HTTP/2 and 3 and for a poll it blocks.
+func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info Info) {
+	defer s.caught("request", nil)
+	q := s.newRequest(w, r, info)
+	if !info.Origins.allows(r) {
+		// Node goes on and leaves the refusal to the browser, which then has a
+		// session; and a WebSocket would not be refused at all. Ours is an
+		// HTTP 403 for both, before anything is allocated.
+		q.refuse(errForbidden)
+		return
+	}
+	info.Origins.setHeaders(w.Header(), r)
+	if r.Method == http.MethodOptions && info.Origins.crosses() {
+		preflight(w, r)
+		return
+	}
+	if r.Method == http.MethodConnect && !q.upgrade {
+		w.WriteHeader(http.StatusNotImplemented) // RFC 8441 section 4: a protocol that we do not know
+		return
+	}
+	if q.plain() {
+		q.openWebSocket(PlainText)
+		return
+	}
+	if e := q.check(); e != nil {
+		q.refuse(e)
+		return
+	}
+	switch {
+	case q.upgrade && last(q.query["transport"]) != "websocket":
+		q.turnAway()
+	case q.session == nil && q.upgrade:
+		q.openWebSocket(EngineIO)
+	case q.session == nil:
+		q.openPolling()
+	case q.upgrade:
+		q.upgradeSession()
+	case r.Method == http.MethodGet:
+		q.poll()
+	case r.Method == http.MethodPost:
+		q.post()
+	default:
+		w.WriteHeader(http.StatusInternalServerError) // as Node does
+	}
+}
+
+// admit reserves the right to open a session; done gives back what only the
+// handshake needs. Nothing of a session is allocated before.
+func (s *Server) admit() (done func(), ok bool) {
+	if s.handshakes.Add(1) > int64(64*runtime.GOMAXPROCS(0)) {
+		s.handshakes.Add(-1)
+		return nil, false
+	}
+	s.mu.Lock()
+	limit := s.config.Load().MaxSessions
+	ok = !s.closed && (limit == 0 || s.live < limit)
+	s.mu.Unlock()
+	if !ok {
+		s.handshakes.Add(-1)
+		return nil, false
+	}
+	return func() { s.handshakes.Add(-1) }, true
+}
+
+// openSession makes a session and tells the handler. It is nil if the server was
+// closed or the handler failed.
+func (s *Server) openSession(q *request, kind Kind) *Session {
+	session := &Session{
+		server:    s,
+		config:    q.config,
+		id:        newID(),
+		handshake: Handshake{JSON: handshakeJSON(q.r, q.info.RemoteIP), RemoteIP: q.info.RemoteIP, Info: q.info},
+		origin:    q.r.Header.Get("Origin"),
+		kind:      kind,
+		base64:    q.query.Get("b64") == "1",
+	}
+	session.establish = s.now() + instant(q.config.HandshakeTimeout)
+	session.handshake.Info.Origins = nil // what a session does not need does not outlive a reload
+	if kind == EngineIO {
+		f := openPacket(session, q.upgrade)
+		session.outbox, session.queued = append(session.outbox, f), f.Len()
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.sessions[session.id] = session
+	s.size.Add(1)
+	s.live++
+	s.open.Add(1)
+	s.present.Add(1)
+	s.mu.Unlock()
+
+	if !session.callOpen() {
+		session.finish()
+		return nil
+	}
+	session.startClocks()
+	return session
+}
+
+// callOpen makes the receiver. A panic in it leaves no session behind.
+func (s *Session) callOpen() (ok bool) {
+	s.input.Lock()
+	defer s.input.Unlock()
+	defer func() {
+		if !ok {
+			s.receiver = nobody{}
+		}
+	}()
+	defer s.server.caught("open", s)
+	s.receiver = s.server.handler.Open(s)
+	return true
+}
+
+// nobody receives for a session whose Handler failed.
+type nobody struct{}
+
+func (nobody) Message(*Batch, []byte, bool) {}
+func (nobody) Closed(*Batch, Reason)        {}
+
+// newID is 20 characters, 15 random bytes: the only thing that a request needs
+// to take part in a session.
+func newID() string {
+	var b [15]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+func (s *Server) lookup(id string) *Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sessions[id]
+}
+
+// ended counts the end of a session.
+func (s *Server) ended(session *Session, reason Reason) {
+	s.counts[reason.index()].Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live--
+}
+
+// forget removes a session that nothing is left of. It may be called twice.
+func (s *Server) forget(session *Session) {
+	s.wheel.remove(session)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sessions[session.id] != session {
+		return
+	}
+	delete(s.sessions, session.id)
+	s.present.Done()
+	if s.size.Add(-1) == 0 {
+		s.workers.retire()
+	}
+}
+
+// Close ends all sessions with ShuttingDown and refuses new ones. It waits
+// until every Receiver was told, and then half a second at most for the last
+// words to be taken.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for _, session := range s.all() {
+		session.Close(ShuttingDown)
+	}
+	s.open.Wait()
+	deadline := s.now() + instant(lastWords)
+	for _, session := range s.all() {
+		session.lingerUntil(deadline)
+	}
+	s.present.Wait()
+}
+
+func (s *Server) all() []*Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*Session, 0, len(s.sessions))
+	for _, session := range s.sessions {
+		all = append(all, session)
+	}
+	return all
+}
+
+// Stats are figures of the moment.
+type Stats struct {
+	Sessions, Polling, WebSocket int
+	// Closed counts closed sessions by reason, since the Server exists.
+	Closed map[Reason]uint64
+	Panics uint64 // recovered so far, each at the cost of one session
+}
+
+// Stats reports figures of the moment.
+func (s *Server) Stats() Stats {
+	st := Stats{Closed: map[Reason]uint64{}, Panics: s.panics.count.Load()}
+	for i, reason := range reasons {
+		if n := s.counts[i].Load(); n > 0 {
+			st.Closed[reason] = n
+		}
+	}
+	for _, session := range s.all() {
+		session.mu.Lock()
+		switch {
+		case session.state != open:
+		case session.ws == nil:
+			st.Polling++
+		default:
+			st.WebSocket++
+		}
+		session.mu.Unlock()
+	}
+	st.Sessions = st.Polling + st.WebSocket
+	return st
+}

@@ -1,0 +1,394 @@
+package engine_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-realtime/realtime/engine"
+)
+
+func TestOrigins(t *testing.T) {
+	const host = "site.example:8080"
+	for _, tt := range []struct {
+		list, origin, fetchSite string
+		tls                     bool
+		allowed                 bool
+		allow                   string // Access-Control-Allow-Origin
+	}{
+		{"same", "http://site.example:8080", "", false, true, ""},
+		{"same", "HTTP://SITE.example:8080", "", false, true, ""},
+		{"same", "https://site.example:8080", "", false, false, ""},
+		{"same", "https://site.example:8080", "", true, true, ""},
+		{"same", "http://site.example", "", false, false, ""},
+		{"same", "http://other.example", "", false, false, ""},
+		{"same", "null", "", false, false, ""},
+		{"same", "http://site.example:8080@evil.io", "", false, false, ""},
+		{"same", "", "", false, true, ""},
+		{"same", "", "same-origin", false, true, ""},
+		{"same", "", "cross-site", false, false, ""},
+		{"*", "https://any.example", "", false, true, "*"},
+		{"*", "", "cross-site", false, true, "*"},
+		{"*", "null", "", false, true, "*"},
+		{"https://example.com", "https://example.com", "", false, true, "https://example.com"},
+		{"https://example.com", "https://example.com:443", "", false, true, "https://example.com:443"},
+		{"https://example.com", "https://example.com.evil.io", "", false, false, ""},
+		{"https://example.com", "https://evil-example.com", "", false, false, ""},
+		{"https://example.com", "https://user@example.com", "", false, false, ""},
+		{"https://example.com", "https://example.com/", "", false, false, ""},
+		{"https://example.com", "https://example.com:8443", "", false, false, ""},
+		{"https://example.com", "http://example.com", "", false, false, ""},
+		{"https://example.com", "http://site.example:8080", "", false, false, ""},
+		{"https://example.com", "null", "", false, false, ""},
+		{"https://example.com null", "null", "", false, true, "null"},
+		{"https://example.com same", "http://site.example:8080", "", false, true, "http://site.example:8080"},
+		{"https://*.example.com", "https://a.example.com", "", false, true, "https://a.example.com"},
+		{"https://*.example.com", "https://a.b.example.com", "", false, true, "https://a.b.example.com"},
+		{"https://*.example.com", "https://example.com", "", false, false, ""},
+		{"https://*.example.com", "https://.example.com", "", false, false, ""},
+		{"https://*.example.com", "https://evil.io/.example.com", "", false, false, ""},
+		{"https://*.example.com", "https://evilexample.com", "", false, false, ""},
+		{"https://*.example.com:8443", "https://a.example.com:8443", "", false, true, "https://a.example.com:8443"},
+	} {
+		origins, err := engine.ParseOrigins(strings.Fields(tt.list))
+		if err != nil {
+			t.Fatalf("%s: %v", tt.list, err)
+		}
+		srv := engine.NewServer(newEcho(), engine.Config{})
+		r := httptest.NewRequest("GET", "http://"+host+"/engine.io/?"+polling, nil)
+		if tt.tls {
+			r.TLS = &tls.ConnectionState{}
+		}
+		set := func(k, v string) {
+			if v != "" {
+				r.Header.Set(k, v)
+			}
+		}
+		set("Origin", tt.origin)
+		set("Sec-Fetch-Site", tt.fetchSite)
+		w := httptest.NewRecorder()
+		srv.Serve(w, r, engine.Info{Origins: origins})
+		want := http.StatusOK
+		if !tt.allowed {
+			want = http.StatusForbidden
+			if w.Body.String() != json4 {
+				t.Errorf("%+v: %s", tt, w.Body)
+			}
+		}
+		if w.Code != want {
+			t.Errorf("%+v: %d, want %d", tt, w.Code, want)
+		}
+		h := w.Header()
+		if h.Get("Access-Control-Allow-Origin") != tt.allow {
+			t.Errorf("%+v: Access-Control-Allow-Origin %q", tt, h.Get("Access-Control-Allow-Origin"))
+		}
+		if lists := tt.list != "same" && tt.list != "*"; lists && tt.allowed && h.Get("Vary") != "Origin" {
+			t.Errorf("%+v: Vary %q", tt, h.Get("Vary"))
+		}
+		if credentials := h.Get("Access-Control-Allow-Credentials") == "true"; credentials != (tt.allow != "" && tt.allow != "*") {
+			t.Errorf("%+v: credentials %v", tt, credentials)
+		}
+		srv.Close()
+	}
+}
+
+func TestParseOriginsErrors(t *testing.T) {
+	for _, list := range []string{
+		"example.com", "https://", "ftp://example.com", "https://example.com/path", "https://u@example.com",
+		"https://a.*.com", "https://*", "https://*.", "https://a*.example.com", "https://example.com?x", "* same", "https://%zz",
+	} {
+		if o, err := engine.ParseOrigins(strings.Fields(list)); err == nil {
+			t.Errorf("%q: %+v, want an error", list, o)
+		}
+	}
+}
+
+func TestForeignOriginEverywhere(t *testing.T) {
+	s := serve(t, engine.Config{Plain: true})
+	q := s.poller()
+	for _, query := range []string{polling, q, "EIO=4"} {
+		s.expect(s.do("GET", query, "", "Origin: https://evil.io"), 403, json4)
+		s.expect(s.do("POST", query, "4x", "Origin: https://evil.io"), 403, json4)
+		s.expect(s.do("OPTIONS", query, "", "Origin: https://evil.io"), 403, json4)
+	}
+	for _, query := range []string{"EIO=4&transport=websocket", websocketOf(q), ""} {
+		if _, status, body := s.upgrade(query, "Origin: https://evil.io"); status != 403 || body != json4 {
+			t.Errorf("%s: %d %q", query, status, body)
+		}
+	}
+	s.echo.stillOpen(t)
+}
+
+func TestPreflight(t *testing.T) {
+	s := serve(t, engine.Config{}, anyOrigin(t))
+	a := s.do("OPTIONS", "anything", "", "Origin: https://a.example", "Access-Control-Request-Headers: x-a, x-b")
+	s.expect(a, 204, "")
+	for k, v := range map[string]string{
+		"Access-Control-Allow-Origin":  "*",
+		"Access-Control-Allow-Methods": "GET,HEAD,PUT,PATCH,POST,DELETE",
+		"Access-Control-Allow-Headers": "x-a, x-b",
+		"Vary":                         "Access-Control-Request-Headers",
+	} {
+		if a.header.Get(k) != v {
+			t.Errorf("%s: %q", k, a.header.Get(k))
+		}
+	}
+	if a := s.do("GET", "EIO=4", ""); a.header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("error without CORS headers: %v", a.header)
+	}
+	w := s.open("EIO=4&transport=websocket", "Origin: https://a.example")
+	if w.head.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("101 without CORS headers: %v", w.head)
+	}
+	s = serve(t, engine.Config{}) // no CORS, no preflight
+	s.expect(s.do("OPTIONS", polling, ""), 400, json2)
+	s.expect(s.do("OPTIONS", s.poller(), ""), 500, "")
+}
+
+func TestHandshake(t *testing.T) {
+	s := serve(t, engine.Config{}, engine.Info{RemoteIP: "192.0.2.7", Identity: "ann", Aux: 42})
+	s.do("GET", polling+"&x=1&x=2&token=SECRET&access_token=SECRET&sid=&pid=SECRET&t%6fken=SECRET&name=a%22b%0A", "",
+		"Cookie: SECRET", "Authorization: SECRET", "User-Agent: test", "X-Two: ü\"")
+	h := s.echo.last().Handshake()
+	if bytes.Contains(h.JSON, []byte("SECRET")) {
+		t.Errorf("secrets in %s", h.JSON)
+	}
+	if h.RemoteIP != "192.0.2.7" || h.Info.Identity != "ann" || h.Info.Aux != 42 {
+		t.Errorf("%+v", h)
+	}
+	var got struct {
+		Headers         map[string]string
+		Time            string
+		Address, URL    string
+		Xdomain, Secure *bool
+		Issued          int64
+		Query           map[string]string
+	}
+	if err := json.Unmarshal(h.JSON, &got); err != nil {
+		t.Fatalf("%s: %v", h.JSON, err)
+	}
+	if got.Headers["host"] != s.host || got.Headers["user-agent"] != "test" || got.Headers["x-two"] != "ü\"" {
+		t.Errorf("headers %v", got.Headers)
+	}
+	if got.URL != "/engine.io/?"+polling+"&x=1&x=2&name=a%22b%0A" {
+		t.Errorf("url %q", got.URL)
+	}
+	if len(got.Query) != 4 || got.Query["x"] != "2" || got.Query["EIO"] != "4" || got.Query["name"] != "a\"b\n" {
+		t.Errorf("query %v", got.Query)
+	}
+	if *got.Xdomain || *got.Secure || got.Address != "192.0.2.7" {
+		t.Errorf("%s", h.JSON)
+	}
+	at, err := time.Parse("Mon Jan 02 2006 15:04:05 GMT-0700 (Coordinated Universal Time)", got.Time)
+	if err != nil || at.Unix() != got.Issued/1000 || time.Since(at) > time.Minute {
+		t.Errorf("time %q, issued %d: %v", got.Time, got.Issued, err)
+	}
+	if cap(h.JSON) > len(h.JSON)+len(h.JSON)/4 {
+		t.Errorf("%d bytes in %d", len(h.JSON), cap(h.JSON))
+	}
+}
+
+func TestMaxSessions(t *testing.T) {
+	s := serve(t, engine.Config{MaxSessions: 2})
+	s.session()
+	w := s.session()
+	a := s.do("GET", polling, "")
+	if a.status != 503 || a.header.Get("Retry-After") == "" {
+		t.Errorf("%d %v", a.status, a.header)
+	}
+	if _, status, _ := s.upgrade("EIO=4&transport=websocket"); status != 503 {
+		t.Errorf("upgrade: %d", status)
+	}
+	w.conn.Close()
+	s.echo.closed(t, engine.TransportClose)
+	s.poller()
+	if st := s.srv.Stats(); st.Sessions != 2 || st.Polling != 1 || st.WebSocket != 1 || st.Closed[engine.TransportClose] != 1 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	s := serve(t, engine.Config{MaxPayload: 100})
+	w := s.session()
+	s.srv.Update(engine.Config{MaxPayload: 10, PingInterval: time.Second})
+	w.send("4" + strings.Repeat("x", 50)) // keeps what it was told
+	w.text()
+	if a := s.do("GET", polling, ""); !strings.HasSuffix(a.body, `"pingInterval":1000,"pingTimeout":20000,"maxPayload":10}`) {
+		t.Errorf("%q", a.body)
+	}
+}
+
+// A panic costs the session that it came from, and nobody else.
+func TestPanics(t *testing.T) {
+	var logged syncBuffer
+	s := serve(t, engine.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+	s.echo.message = func(_ *engine.Session, _ *engine.Batch, data []byte, _ bool) bool {
+		if string(data) == "panic" {
+			panic("on purpose")
+		}
+		return false
+	}
+	bystander := s.session()
+	for range 3 {
+		w := s.session()
+		w.send("4panic")
+		w.closes(0)
+		s.echo.closed(t, engine.TransportError)
+	}
+	q := s.poller()
+	s.do("POST", q, "4panic")
+	s.echo.closed(t, engine.TransportError)
+	s.echo.open = func(*engine.Session) { panic("on purpose") }
+	if a := s.do("GET", polling, ""); a.status != 503 {
+		t.Errorf("%d", a.status)
+	}
+	bystander.send("4fine")
+	bystander.expect("4fine")
+	if st := s.srv.Stats(); st.Panics != 5 || st.Sessions != 1 {
+		t.Errorf("%+v", st)
+	}
+	if n := strings.Count(logged.String(), "on purpose"); n != 2 {
+		t.Errorf("logged %d times, want once a place:\n%s", n, logged.String())
+	}
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func TestTLS(t *testing.T) {
+	s := &site{t: t, echo: newEcho()}
+	s.srv = engine.NewServer(s.echo, engine.Config{})
+	hs := httptest.NewTLSServer(s.srv)
+	t.Cleanup(func() {
+		s.srv.Close()
+		hs.Close()
+	})
+	s.host = hs.Listener.Addr().String()
+	s.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, network, addr)
+	}
+	w := s.session()
+	for range 10 {
+		text := "4" + strings.Repeat("x", 100_000)
+		w.send(text)
+		w.expect(text)
+	}
+	w.send("abc")
+	w.closes(0)
+	s.echo.closed(t, engine.ParseError)
+}
+
+// streamWriter is what a handler gets for a WebSocket over HTTP/2 or 3.
+type streamWriter struct {
+	header http.Header
+	status chan int
+	out    *io.PipeWriter
+}
+
+func (w *streamWriter) Header() http.Header              { return w.header }
+func (w *streamWriter) WriteHeader(status int)           { w.status <- status }
+func (w *streamWriter) Write(p []byte) (int, error)      { return w.out.Write(p) }
+func (w *streamWriter) Flush()                           {}
+func (w *streamWriter) SetWriteDeadline(time.Time) error { return nil }
+
+// streamConn is the client's end.
+type streamConn struct {
+	net.Conn
+	in  *io.PipeWriter
+	out *io.PipeReader
+}
+
+func (c *streamConn) Read(p []byte) (int, error)      { return c.out.Read(p) }
+func (c *streamConn) Write(p []byte) (int, error)     { return c.in.Write(p) }
+func (c *streamConn) SetReadDeadline(time.Time) error { return nil }
+
+// WebSockets over HTTP/2 (RFC 8441) and HTTP/3 (RFC 9220).
+func TestExtendedConnect(t *testing.T) {
+	for name, mark := range map[string]func(r *http.Request){
+		"h2": func(r *http.Request) {
+			r.Proto, r.ProtoMajor = "HTTP/2.0", 2
+			r.Header[":protocol"] = []string{"websocket"}
+		},
+		"h3": func(r *http.Request) { r.Proto, r.ProtoMajor = "websocket", 3 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := newEcho()
+				srv := engine.NewServer(e, engine.Config{Plain: true})
+				defer srv.Close()
+				bodyR, bodyW := io.Pipe()
+				outR, outW := io.Pipe()
+				r := httptest.NewRequest("CONNECT", "https://site.example/engine.io/?x=1", bodyR)
+				r.URL.Path, r.ContentLength = "/engine.io/", -1
+				mark(r)
+				r.Header.Set("Sec-WebSocket-Version", "13")
+				r.Header.Set("Sec-WebSocket-Protocol", "realtime.v1")
+				w := &streamWriter{http.Header{}, make(chan int, 1), outW}
+				returned := make(chan struct{})
+				go func() {
+					defer close(returned)
+					srv.Serve(w, r, engine.Info{})
+					outW.Close()
+				}()
+				if status := <-w.status; status != 200 {
+					t.Fatalf("status %d", status)
+				}
+				if p := w.header.Get("Sec-WebSocket-Protocol"); p != "realtime.v1" {
+					t.Errorf("protocol %q", p)
+				}
+				c := &ws{t: t, conn: &streamConn{in: bodyW, out: outR}}
+				c.r = newReader(outR)
+				c.send("hello")
+				c.expect("hello")
+				synctest.Wait()
+				select {
+				case <-returned:
+					t.Fatal("Serve returned")
+				default:
+				}
+				if h := e.last().Handshake().JSON; bytes.Contains(h, []byte(":protocol")) || bytes.Contains(h, []byte("sec-websocket-key")) {
+					t.Errorf("handshake %s", h)
+				}
+				c.write(frame(0x88, []byte{0x03, 0xe8}))
+				if first, p := c.next(); first != 0x88 || string(p) != "\x03\xe8" {
+					t.Errorf("frame %#x %x", first, p)
+				}
+				<-returned
+				e.closed(t, engine.TransportClose)
+			})
+		})
+	}
+	srv := engine.NewServer(newEcho(), engine.Config{})
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("CONNECT", "https://site.example/engine.io/", nil)
+	r.Header[":protocol"] = []string{"connect-udp"}
+	srv.ServeHTTP(w, r)
+	if w.Code != http.StatusNotImplemented {
+		t.Errorf("status %d", w.Code)
+	}
+}

@@ -1,0 +1,320 @@
+package engine
+
+import (
+	"bufio"
+	"bytes"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+const (
+	subprotocol       = "realtime.v1" // the only one that is ever selected, on plain sessions
+	closeWriteTimeout = time.Second
+)
+
+// openWebSocket opens a session on a WebSocket.
+func (q *request) openWebSocket(kind Kind) {
+	done, ok := q.server.admit()
+	if !ok {
+		q.refuse(errBusy)
+		return
+	}
+	c := q.connect(kind)
+	done()
+	if c != nil {
+		q.read(c)
+	}
+}
+
+// connect makes the session and the connection, nil if that failed.
+func (q *request) connect(kind Kind) *conn {
+	if q.hasBody() {
+		q.refuse(errRequest)
+		return nil
+	}
+	nc, head, deflate := q.handshake(kind)
+	if nc == nil {
+		return nil
+	}
+	s := q.server.openSession(q, kind)
+	if s == nil {
+		// Too late for an answer: the request is hijacked.
+		_ = nc.Close()
+		return nil
+	}
+	c := newConn(nc, s, deflate)
+	b := NewBatch()
+	defer b.Flush()
+	if !s.attach(b, c, head) {
+		c.hangUp(nil)
+		s.finish()
+		return nil
+	}
+	return c
+}
+
+// attach makes c the transport of a new session; false if nothing is left of
+// the session. One that the handler has closed gets what is queued, and the
+// close frame.
+func (s *Session) attach(b *Batch, c *conn, head *Frames) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.finished {
+		return false
+	}
+	s.ws = c
+	s.outbox = append([]*Frames{head}, s.outbox[s.head:]...)
+	s.head = 0
+	s.queued += head.Len()
+	if s.state != open {
+		s.sayLocked(emptyClose)
+		s.lingerDue = s.server.now() + instant(closeTimeout)
+		s.scheduleLocked()
+	}
+	s.flushWithLocked(b)
+	return true
+}
+
+// read starts reading c. On HTTP/2 and 3 it blocks, since the stream lives as
+// long as the request.
+func (q *request) read(c *conn) {
+	if stream, ok := c.Conn.(*stream); ok {
+		c.readAll()
+		stream.wait()
+		return
+	}
+	c.start()
+}
+
+// upgradeSession answers the WebSocket of an upgrade. A client that may not
+// upgrade gets a WebSocket that is closed at once: as in Node, a refusal by
+// HTTP would be an error where clients expect an end.
+func (q *request) upgradeSession() {
+	if q.hasBody() {
+		q.refuse(errRequest)
+		return
+	}
+	s := q.session
+	nc, head, deflate := q.handshake(EngineIO)
+	if nc == nil {
+		return
+	}
+	c := newConn(nc, s, deflate)
+	c.probing = true
+	// Before the client knows that it may begin.
+	ok := s.startProbe(c)
+	if _, err := c.writeWithin(head.data, closeWriteTimeout); err != nil {
+		c.dropProbe(nil)
+		return
+	}
+	if !ok {
+		c.hangUp(emptyClose)
+		return
+	}
+	q.read(c)
+}
+
+// turnAway answers an upgrade that names another transport with a WebSocket
+// that is closed at once.
+func (q *request) turnAway() {
+	if q.hasBody() {
+		q.refuse(errRequest)
+		return
+	}
+	nc, head, _ := q.handshake(EngineIO)
+	if nc == nil {
+		return
+	}
+	// Whether it arrives makes no difference to us.
+	_ = nc.SetWriteDeadline(time.Now().Add(closeWriteTimeout))
+	_, _ = nc.Write(append(head.data, emptyClose.data...))
+	_ = nc.Close()
+}
+
+// startProbe makes c the probing WebSocket, if the session polls and nothing
+// else upgrades it.
+func (s *Session) startProbe(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != open || s.ws != nil || s.probe != nil {
+		return false
+	}
+	s.probe = c
+	s.upgradeDue = s.server.now() + instant(s.config.UpgradeTimeout)
+	s.scheduleLocked()
+	return true
+}
+
+// probed handles a message on a probing WebSocket: Engine.IO v4, Upgrade.
+func (c *conn) probed(b *Batch, op byte, data []byte) error {
+	s := c.session
+	switch {
+	case op == opText && string(data) == probePing:
+		if !c.say(b, probeAnswer) {
+			c.dropProbe(nil)
+			return errPeerClosed
+		}
+		s.mu.Lock()
+		if s.poll != nil && s.probe == c {
+			s.poll.hurry()
+		}
+		s.mu.Unlock()
+	case op == opText && len(data) == 1 && data[0] == packetUpgrade:
+		if !s.completeUpgrade(b, c) {
+			c.dropProbe(nil)
+			return errPeerClosed
+		}
+		c.probing = false
+	default:
+		c.dropProbe(emptyClose)
+		return errPeerClosed
+	}
+	return nil
+}
+
+// completeUpgrade makes c the transport. What is queued goes out on it; the
+// heartbeat goes on as it was.
+func (s *Session) completeUpgrade(b *Batch, c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != open || s.probe != c {
+		return false
+	}
+	s.ws, s.probe, s.upgradeDue = c, nil, 0
+	if s.poll != nil { // a client that upgrades has none: it came after the upgrade packet
+		s.poll.answer <- nil
+		s.poll = nil
+	}
+	s.flushWithLocked(b)
+	return true
+}
+
+// say writes a frame on a probing WebSocket, which has no outbox. A worker
+// does not wait: a new connection that takes no frame is not worth it.
+func (c *conn) say(b *Batch, f *Frames) bool {
+	if c.raw == nil {
+		_, err := c.writeWithin(f.data, closeWriteTimeout)
+		return err == nil
+	}
+	n, err := b.try.write(c, f.data)
+	return err == nil && n == len(f.data)
+}
+
+// dropProbe ends an upgrade; the session goes on polling.
+func (c *conn) dropProbe(last *Frames) {
+	s := c.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.probe == c {
+		s.dropProbeLocked(last)
+	}
+}
+
+// dropProbeLocked ends an upgrade: it has failed, takes too long, or its
+// session ends. The goroutine keeps Server.Close waiting.
+func (s *Session) dropProbeLocked(last *Frames) {
+	c := s.probe
+	if c == nil {
+		return
+	}
+	s.probe, s.upgradeDue = nil, 0
+	s.server.present.Add(1)
+	go func() {
+		defer s.server.caught("upgrade", nil)
+		defer s.server.present.Done()
+		c.hangUp(last)
+	}()
+}
+
+// hasBody reports whether an upgrade carries a body. It must not: in Caddy it
+// would leave a read deadline on the connection.
+func (q *request) hasBody() bool {
+	return q.r.Method != http.MethodConnect && (q.r.ContentLength != 0 || len(q.r.TransferEncoding) > 0)
+}
+
+// handshake does the WebSocket handshake, except that the head of the answer
+// is left to the caller: it goes out together with the first packet. Without a
+// connection it has answered the request.
+func (q *request) handshake(kind Kind) (nc net.Conn, head *Frames, deflate bool) {
+	u := websocket.Upgrader{
+		ReadBufferSize:    256, // both buffers are dropped at once, with gorilla's Conn
+		WriteBufferSize:   256,
+		CheckOrigin:       func(*http.Request) bool { return true }, // done
+		EnableCompression: q.config.Compression > 0,
+		Error: func(w http.ResponseWriter, _ *http.Request, _ int, _ error) {
+			w.Header().Set("Sec-WebSocket-Version", "13")
+			q.refuse(errRequest)
+		},
+	}
+	if kind == PlainText {
+		u.Subprotocols = []string{subprotocol}
+	}
+	shim := &hijacker{ResponseWriter: q.w, r: q.r}
+	header := http.Header{}
+	for _, k := range []string{"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Vary"} {
+		if v := q.w.Header()[k]; len(v) > 0 {
+			header[k] = v
+		}
+	}
+	_, err := u.Upgrade(shim, shim.request(), header)
+	if err != nil {
+		if shim.conn != nil {
+			_ = shim.conn.Close() // it sent something before it was asked to
+		}
+		return nil, nil, false
+	}
+	data := shim.head.Bytes()
+	deflate = bytes.Contains(data, []byte("\r\nSec-WebSocket-Extensions: permessage-deflate"))
+	if stream, ok := shim.conn.(*stream); ok {
+		stream.answer(data)
+		data = nil
+	}
+	return shim.conn, &Frames{data: bytes.Clone(data), raw: true, own: true}, deflate
+}
+
+// hijacker lets gorilla hijack the innermost ResponseWriter: the recorders
+// that logging and metrics put around it would live as long as the WebSocket,
+// and race with it. What gorilla writes, the head, is kept.
+type hijacker struct {
+	http.ResponseWriter
+	r    *http.Request
+	conn net.Conn
+	head bytes.Buffer
+}
+
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if h.r.Method == http.MethodConnect {
+		h.conn = newStream(h.ResponseWriter, h.r)
+		return headWriter{h.conn, h}, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
+	}
+	nc, rw, err := http.NewResponseController(innermost(h.ResponseWriter)).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	h.conn = nc
+	return headWriter{nc, h}, rw, nil
+}
+
+// headWriter is the connection as gorilla sees it.
+type headWriter struct {
+	net.Conn
+	h *hijacker
+}
+
+func (w headWriter) Write(p []byte) (int, error) { return w.h.head.Write(p) }
+
+// Close is left to handshake.
+func (w headWriter) Close() error { return nil }
+
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = u.Unwrap()
+	}
+}

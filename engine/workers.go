@@ -1,0 +1,116 @@
+package engine
+
+import (
+	"runtime"
+	"sync"
+)
+
+const turnSize = 64 // connections that a worker reads before it writes
+
+// workers read the connections that have input. They are few, so that their
+// grown stacks and their buffers serve everybody, and go when the last
+// session has gone.
+type workers struct {
+	server *Server
+
+	mu      sync.Mutex
+	more    sync.Cond
+	queue   []*conn // from next; a connection is in it once at most
+	next    int
+	running int
+	idle    int
+}
+
+func (w *workers) init(s *Server) {
+	w.server = s
+	w.more.L = &w.mu
+}
+
+// ready hands over a connection that has input.
+func (w *workers) ready(c *conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.queue = append(w.queue, c)
+	switch {
+	case w.idle > 0:
+		w.idle--
+		w.more.Signal()
+	case w.running < max(runtime.GOMAXPROCS(0), 4):
+		w.running++
+		go w.work()
+	}
+}
+
+// retire lets idle workers go, when there is no session anymore.
+func (w *workers) retire() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.idle = 0
+	w.more.Broadcast()
+}
+
+// take returns a connection with input, nil if there is none. With wait it is
+// nil only when the worker may go.
+func (w *workers) take(wait bool) *conn {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.next == len(w.queue) {
+		if !wait || w.server.size.Load() == 0 {
+			return nil
+		}
+		w.idle++
+		w.more.Wait()
+	}
+	c := w.queue[w.next]
+	w.queue[w.next] = nil
+	w.next++
+	if w.next == len(w.queue) {
+		w.queue, w.next = w.queue[:0], 0
+	}
+	return c
+}
+
+func (w *workers) gone() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running--
+}
+
+func (w *workers) work() {
+	defer w.server.caught("worker", nil)
+	defer w.gone()
+	b := NewBatch()
+	defer b.Flush()
+	if b.slab == nil {
+		b.slab = make([]byte, readSize)
+	}
+	for {
+		c := w.take(true)
+		if c == nil {
+			return
+		}
+		w.turn(b, c)
+	}
+}
+
+// turn serves c and whatever else is ready or becomes so meanwhile, and writes
+// what came of it together: input that arrives together is answered together.
+func (w *workers) turn(b *Batch, c *conn) {
+	defer b.write()
+	yielded := false
+	for range turnSize {
+		if c.serve(b) {
+			go c.wait()
+		}
+		c = w.take(false)
+		if c == nil && !yielded {
+			yielded = true
+			runtime.Gosched() // connections that were woken with this one get here
+			c = w.take(false)
+		}
+		if c == nil {
+			return
+		}
+	}
+	w.ready(c)
+}

@@ -1,0 +1,171 @@
+package engine
+
+import (
+	"errors"
+	"os"
+	"time"
+)
+
+const keepOutbox = 16 // messages that an idle session keeps room for
+
+// flush writes what is queued, as far as that needs no waiting. What would
+// have to wait is left to a goroutine, which then has the session for itself
+// until its outbox is empty. One goroutine at a time writes, so that the order
+// of the outbox is the order on the wire.
+func (s *Session) flush(b *Batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.batch == b {
+		s.batch = nil
+	}
+	if s.ws == nil {
+		s.answerPollLocked()
+		return
+	}
+	c := s.ws
+	if s.writing || s.finished || s.head == len(s.outbox) {
+		return
+	}
+	s.writing = true
+	if c.raw == nil {
+		go s.write(c)
+		return
+	}
+	for s.head < len(s.outbox) {
+		n, whole, err := s.stepLocked(b, c, b.tryWrite)
+		s.wroteLocked(c, n)
+		if err != nil {
+			s.writing = false
+			s.writeFailedLocked(err)
+			return
+		}
+		if !whole {
+			s.blocked = true
+			go s.write(c)
+			return
+		}
+	}
+	s.drainedLocked(c)
+}
+
+// write writes until the outbox is empty, and waits where it must.
+func (s *Session) write(c *conn) {
+	defer s.server.caught("writer", s)
+	b := NewBatch()
+	defer batches.Put(b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.head < len(s.outbox) && !s.finished {
+		s.wroteAt = s.server.now()
+		n, _, err := s.stepLocked(b, c, waitWrite)
+		s.wroteLocked(c, n)
+		if err != nil {
+			s.writing, s.blocked = false, false
+			s.writeFailedLocked(err)
+			return
+		}
+		s.watchLocked()
+	}
+	b.forget()
+	s.drainedLocked(c)
+}
+
+// stepLocked writes some of the outbox, by how, with mu released meanwhile:
+// only the writer, whom the flag writing makes the only one, changes what is
+// there already. whole reports whether all that it tried was written.
+func (s *Session) stepLocked(b *Batch, c *conn, how func(*conn, []byte) (int, error)) (n int, whole bool, err error) {
+	pending, skip := s.outbox[s.head:], s.offset
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	p := b.gather(c, pending, skip)
+	n, err = how(c, p)
+	return n, n == len(p), err
+}
+
+// waitWrite writes all of p, waiting as long as a client may take for it.
+func waitWrite(c *conn, p []byte) (int, error) {
+	return c.writeWithin(p, c.session.config.WriteTimeout)
+}
+
+// wroteLocked takes n bytes off the outbox.
+func (s *Session) wroteLocked(c *conn, n int) {
+	for n > 0 && s.head < len(s.outbox) {
+		f := s.outbox[s.head]
+		rest := len(f.on(c)) - s.offset
+		if n < rest {
+			s.offset += n
+			break
+		}
+		n -= rest
+		s.outbox[s.head] = nil
+		s.head++
+		s.offset = 0
+		s.queued -= f.Len()
+		if s.marked > 0 {
+			s.marked--
+		}
+	}
+	if s.head > keepOutbox && s.head > len(s.outbox)/2 {
+		n := copy(s.outbox, s.outbox[s.head:])
+		clear(s.outbox[n:])
+		s.outbox, s.head = s.outbox[:n], 0
+	}
+}
+
+// watchLocked watches the age of a backlog: of the message that is its last
+// now, and when that has gone, of the one that is last then. A slow client is
+// thus found after one to two WriteTimeouts; one that reads nothing at all
+// after one, by the write itself.
+func (s *Session) watchLocked() {
+	if s.marked == 0 && s.head < len(s.outbox) {
+		s.marked = len(s.outbox) - s.head
+		s.stalled = s.server.now() + instant(s.config.WriteTimeout)
+		s.scheduleLocked()
+	}
+}
+
+// drainedLocked ends a writer's turn.
+func (s *Session) drainedLocked(c *conn) {
+	s.writing, s.blocked = false, false
+	s.marked, s.wroteAt = 0, 0
+	if cap(s.outbox) > keepOutbox {
+		s.outbox = nil
+	}
+	s.outbox, s.head = s.outbox[:0], 0
+	switch {
+	case s.state == open || s.finished:
+	case c.peerClosed || s.cut:
+		go s.hangUp()
+	case s.halfClose:
+		go c.halfClose()
+	}
+}
+
+// writeFailedLocked ends a session whose connection does not work.
+func (s *Session) writeFailedLocked(err error) {
+	s.outbox, s.head, s.offset, s.queued, s.marked = nil, 0, 0, 0, 0
+	s.cut = true
+	if s.state != open {
+		go s.hangUp()
+		return
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.endLocked(SlowConsumer)
+	} else {
+		s.endLocked(TransportError)
+	}
+}
+
+// writeWithin writes all of p, waiting at most timeout.
+func (c *conn) writeWithin(p []byte, timeout time.Duration) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+		return 0, err
+	}
+	n, err := c.Write(p)
+	if err == nil {
+		// A try must not find a deadline that has passed. This fails only on
+		// a connection that is gone, which the next read tells.
+		_ = c.SetWriteDeadline(time.Time{})
+	}
+	return n, err
+}
