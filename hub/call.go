@@ -1,0 +1,364 @@
+package hub
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/parser"
+)
+
+type callKind uint8
+
+const (
+	connectCall callKind = iota
+	eventCall
+	disconnectCall
+)
+
+// call is one run of a policy for one socket. It implements Call.
+type call struct {
+	socket *Socket
+	kind   callKind
+	packet parser.Packet // the client's event; its slices alias the message until own
+	reason string        // of a disconnect
+
+	b         *engine.Batch // nil when nobody is about to flush one for us
+	suspended bool
+	acked     bool     // answered, or not to be answered
+	deferred  []func() // of a connect call: what takes effect once it passed
+	rooms     int      // of these, rooms to join
+
+	// Guarded by socket.mu once the call is suspended.
+	held     bool // later events wait for the end
+	returned bool // the policy's method did
+	ended    bool
+}
+
+var calls = sync.Pool{New: func() any { return new(call) }}
+
+func (c *call) free() {
+	*c = call{}
+	calls.Put(c)
+}
+
+// event runs the policy for the event in c.packet, which the client sent.
+func (s *Socket) event(b *engine.Batch, c *call) {
+	s.ns.hub.counts.events.Add(1)
+	if reservedEvent(c.packet.Name) {
+		s.refuse(b, string(c.packet.Name), c.packet.ID, &Refusal{Code: Forbidden, Message: "Reserved event name"})
+		c.free()
+		return
+	}
+	c.socket, c.kind = s, eventCall
+	s.enter(b, c)
+}
+
+// reservedEvent reports whether only the server may send events of that name.
+// The names that Socket.IO itself reserves do not pass the parser.
+func reservedEvent(name []byte) bool {
+	return string(name) == "error" || string(name) == "token-expired"
+}
+
+// Name is the event's name.
+func (c *call) Name() string {
+	switch c.kind {
+	case connectCall:
+		return "connect"
+	case disconnectCall:
+		return "disconnect"
+	}
+	// Valid as long as the bytes are, which Call promises and no longer: an
+	// event costs no allocation for its name.
+	return unsafe.String(unsafe.SliceData(c.packet.Name), len(c.packet.Name))
+}
+
+func (c *call) Args() parser.Args { return c.packet.Args }
+func (c *call) Reason() string    { return c.reason }
+func (c *call) Peer() Peer        { return c.socket }
+
+func (c *call) MemberCount(a Address) int { return c.socket.ns.memberCount(a) }
+
+func (c *call) Members(a Address) []string { return c.socket.ns.members(a) }
+func (c *call) Online() []string           { return c.socket.ns.online() }
+func (c *call) IsOnline(user string) bool  { return c.socket.ns.isOnline(user) }
+
+func (c *call) Gone() bool { return c.socket.isGone() }
+
+// Suspend lets the call end later, on any goroutine.
+func (c *call) Suspend(hold bool) {
+	c.own()
+	c.suspended, c.b = true, nil
+	c.socket.mu.Lock()
+	c.held = hold
+	c.socket.mu.Unlock()
+}
+
+// own makes the call independent of the message that it came with.
+func (c *call) own() {
+	c.packet.Name = bytes.Clone(c.packet.Name)
+	c.packet.Args = cloneArgs(c.packet.Args)
+}
+
+func cloneArgs(a parser.Args) parser.Args {
+	out := parser.Args{JSON: bytes.Clone(a.JSON)}
+	for _, b := range a.Bin {
+		out.Bin = append(out.Bin, bytes.Clone(b))
+	}
+	return out
+}
+
+// batched calls f with a batch that will be flushed.
+func (c *call) batched(f func(b *engine.Batch)) {
+	if c.b != nil {
+		f(c.b)
+		return
+	}
+	b := engine.NewBatch()
+	defer b.Flush()
+	f(b)
+}
+
+// later runs f now or, in a connect call, once it has passed.
+func (c *call) later(f func()) {
+	if c.kind == connectCall {
+		c.deferred = append(c.deferred, f)
+		return
+	}
+	f()
+}
+
+// Join adds the socket to rooms.
+func (c *call) Join(rooms []Address) *Refusal {
+	if r := checkRooms(rooms); r != nil {
+		return r
+	}
+	s := c.socket
+	if c.kind != connectCall {
+		return s.ns.join(s, rooms)
+	}
+	if c.rooms += len(rooms); c.rooms > s.ns.hub.config.Load().RoomsPerSocket {
+		return &Refusal{Code: Limit, Message: "Too many rooms"}
+	}
+	rooms = append([]Address(nil), rooms...)
+	c.later(func() { s.ns.join(s, rooms) })
+	return nil
+}
+
+// Leave removes the socket from rooms.
+func (c *call) Leave(rooms []Address) *Refusal {
+	if r := checkRooms(rooms); r != nil {
+		return r
+	}
+	s := c.socket
+	rooms = append([]Address(nil), rooms...)
+	c.later(func() { s.ns.leave(s, rooms) })
+	return nil
+}
+
+// Emit sends an event.
+func (c *call) Emit(e Emission) *Refusal {
+	if r := checkEmission(&e); r != nil {
+		return r
+	}
+	s := c.socket
+	if c.kind == connectCall {
+		e.Args = cloneArgs(e.Args)
+		e.To, e.Except = append([]Address(nil), e.To...), append([]Address(nil), e.Except...)
+		c.deferred = append(c.deferred, func() { c.batched(func(b *engine.Batch) { s.ns.send(b, s, &e) }) })
+		return nil
+	}
+	if c.b != nil {
+		s.ns.send(c.b, s, &e)
+		return nil
+	}
+	c.batched(func(b *engine.Batch) { s.ns.send(b, s, &e) })
+	return nil
+}
+
+func checkEmission(e *Emission) *Refusal {
+	if r := checkTargets(e.To); r != nil {
+		return r
+	}
+	return checkTargets(e.Except)
+}
+
+// send emits e on behalf of a socket.
+func (n *Namespace) send(b *engine.Batch, from *Socket, e *Emission) {
+	o := newOutgoing(parser.Packet{
+		Type: parser.Event, ID: parser.NoID,
+		Namespace: n.wire, Name: unsafe.Slice(unsafe.StringData(e.Event), len(e.Event)), // read only
+		Args: e.Args,
+	})
+	defer o.free()
+	o.volatile = e.Volatile
+	n.emit(b, from, e, o)
+}
+
+// Batch collects an argument for one array a window.
+func (c *call) Batch(window time.Duration, e Emission) *Refusal {
+	if r := checkEmission(&e); r != nil {
+		return r
+	}
+	if len(e.Args.Bin) > 0 {
+		return &Refusal{Code: Invalid, Message: "Binary data cannot be batched"}
+	}
+	s := c.socket
+	item := bytes.Clone(e.Args.JSON)
+	e.Args = parser.Args{}
+	if c.kind == connectCall {
+		c.deferred = append(c.deferred, func() { s.ns.collect(s, window, e, item) })
+		return nil
+	}
+	return s.ns.collect(s, window, e, item)
+}
+
+// Ack answers the client's acknowledgement callback.
+func (c *call) Ack(a parser.Args) {
+	if c.acked {
+		return
+	}
+	c.acked = true
+	if c.packet.ID == parser.NoID || c.kind != eventCall {
+		return
+	}
+	answer := parser.Packet{Type: parser.Ack, ID: c.packet.ID, Args: a}
+	if c.b != nil {
+		c.socket.send(c.b, answer)
+		return
+	}
+	c.batched(func(b *engine.Batch) { c.socket.send(b, answer) })
+}
+
+// Ignore makes the call end without an answer.
+func (c *call) Ignore() { c.acked = true }
+
+// Ask emits to the socket and goes on with then when it has answered.
+func (c *call) Ask(event string, a parser.Args, timeout time.Duration, then func(parser.Args, *Refusal)) {
+	s := c.socket
+	q := &ask{call: c, then: then}
+	id, r := s.addAsk(q, timeout, s.ns.hub.config.Load().PendingAsks)
+	if r != nil {
+		then(parser.Args{}, r)
+		return
+	}
+	b := engine.NewBatch()
+	defer b.Flush()
+	s.send(b, parser.Packet{Type: parser.Event, ID: id, Name: []byte(event), Args: a})
+}
+
+// Set stores a value in socket.data.
+func (c *call) Set(key string, value []byte) *Refusal {
+	return c.socket.setData(key, value, c.socket.ns.hub.config.Load().DataBytes)
+}
+
+// Disconnect removes the socket, with closeAll its connection.
+func (c *call) Disconnect(closeAll bool) {
+	s := c.socket
+	c.later(func() {
+		c.batched(func(b *engine.Batch) {
+			if closeAll {
+				s.client.disconnectAll(b)
+			} else {
+				s.kick(b)
+			}
+		})
+	})
+}
+
+// End ends the call.
+func (c *call) End(r *Refusal) {
+	s := c.socket
+	first, goOn := c.markEnded()
+	if !first {
+		return
+	}
+
+	if r != nil && r.Cause != nil {
+		s.ns.hub.log().Debug("refused", "event", c.Name(), "code", string(r.Code), "message", r.Message, "error", r.Cause, "socket_id", s.id)
+	}
+	c.conclude(r)
+	if goOn {
+		c.batched(func(b *engine.Batch) { s.drain(b, s.next()) })
+	}
+}
+
+// markEnded reports whether this is the first End, and whether the lane waits
+// for it.
+func (c *call) markEnded() (first, goOn bool) {
+	if c.suspended { // else only one goroutine knows the call
+		c.socket.mu.Lock()
+		defer c.socket.mu.Unlock()
+	}
+	if c.ended {
+		return false, false
+	}
+	c.ended = true
+	return true, c.held && c.returned
+}
+
+// conclude gives a call that ended its outcome.
+func (c *call) conclude(r *Refusal) {
+	switch {
+	case c.kind == connectCall:
+		c.batched(func(b *engine.Batch) { c.concludeConnect(b, r) })
+	case c.kind == disconnectCall:
+	case r == nil && !c.acked:
+		c.Ack(parser.Args{})
+	case r != nil:
+		id := c.packet.ID
+		if c.acked { // answered already: it goes as an error event
+			id = parser.NoID
+		}
+		c.batched(func(b *engine.Batch) { c.socket.refuse(b, c.Name(), id, r) })
+	}
+}
+
+// concludeConnect answers CONNECT, and then does what the policy decided.
+func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
+	s := c.socket
+	if r == nil && !s.ns.add(s, func() { s.hello(b) }) {
+		r = &Refusal{Code: Invalid, Message: "Invalid namespace"} // it went meanwhile
+	}
+	if r != nil {
+		s.ns.hub.counts.refused.Add(1)
+		s.client.forget(s)
+		s.client.refuseConnect(b, s.ns.wire, r)
+		s.ns.hub.release(s.ns)
+		return
+	}
+	s.session.Established()
+	s.ns.hub.log().Debug("socket joined", "socket_id", s.id, "namespace", s.ns.name, "remote_ip", s.session.Handshake().RemoteIP)
+	for _, f := range c.deferred {
+		f()
+	}
+}
+
+// hello sends the CONNECT answer.
+func (s *Socket) hello(b *engine.Batch) {
+	p := parser.Packet{Type: parser.Connect, ID: parser.NoID, Namespace: s.ns.wire, Data: object("sid", s.id)}
+	if s.client.codec == plainJSON && s.ns.name == "/" {
+		p = s.plainOpen()
+	}
+	s.client.send(b, p)
+}
+
+// resume goes on with a suspended call on the goroutine that flushes b.
+func (c *call) resume(b *engine.Batch, f func()) {
+	c.b = b // until it suspends again; from then on another goroutine may resume it
+	defer c.recovered()
+	f()
+}
+
+// recovered keeps a panic in a policy from doing more than refusing its event.
+func (c *call) recovered() {
+	if p := recover(); p != nil {
+		h := c.socket.ns.hub
+		h.counts.panics.Add(1)
+		h.log().Error("panic in a rule", "event", c.Name(), "panic", fmt.Sprint(p), "stack", stack())
+		c.End(&Refusal{Code: ProcessingError, Message: "Internal error"})
+	}
+}

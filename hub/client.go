@@ -1,0 +1,289 @@
+package hub
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/caddy-realtime/realtime/auth"
+	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/internal/rawjson"
+	"github.com/caddy-realtime/realtime/parser"
+)
+
+var mainNamespace = []byte("/")
+
+// client is the sockets of one session. It is the session's engine.Receiver.
+type client struct {
+	// Static after construction.
+	hub     *Hub
+	session *engine.Session
+	codec   codecID
+
+	// Owned by the reader.
+	decoder parser.Decoder
+	partial *time.Timer // runs while a packet waits for its attachments
+
+	// mu guards the table of sockets. Most clients have one, in sockets[0].
+	// A socket that the server removed stays in it until the client connects
+	// to that namespace again: what the client sent before it knew is ignored.
+	mu      sync.Mutex
+	sockets []*Socket
+	closed  bool
+}
+
+// Message handles one message from the session.
+func (c *client) Message(b *engine.Batch, data []byte, binary bool) {
+	// Decoded into a call, which is where an event's packet is needed.
+	run := calls.Get().(*call)
+	p := &run.packet
+	done, err := c.decoder.Decode(data, binary, p)
+	c.watchPartial(!done && err == nil)
+	if done && err == nil && p.Type == parser.Event {
+		if s := c.socket(p.Namespace); s != nil {
+			s.event(b, run)
+			return
+		}
+	}
+	defer run.free()
+	switch {
+	case err != nil:
+		c.violation("invalid packet", err)
+	case done:
+		c.packet(b, p)
+	}
+}
+
+// watchPartial gives a packet that has begun a time to be completed in.
+func (c *client) watchPartial(begun bool) {
+	switch {
+	case begun && c.partial == nil:
+		c.partial = time.AfterFunc(c.hub.config.Load().Engine.InputTimeout, func() { c.session.Close(engine.TransportError) })
+	case !begun && c.partial != nil:
+		c.partial.Stop()
+		c.partial = nil
+	}
+}
+
+// packet handles a packet that is no event, or an event for a namespace that
+// the client is not in.
+func (c *client) packet(b *engine.Batch, p *parser.Packet) {
+	switch p.Type {
+	case parser.Connect:
+		c.connect(b, p.Namespace, p.Data)
+		return
+	case parser.PlainAuth:
+		c.connect(b, mainNamespace, p.Data)
+		return
+	case parser.PlainPing:
+		c.send(b, parser.Packet{Type: parser.PlainPong, Data: p.Data})
+		return
+	}
+	s := c.socket(p.Namespace)
+	if s == nil {
+		c.violation("not in the namespace", nil)
+		return
+	}
+	switch p.Type {
+	case parser.Ack:
+		if a := s.takeAsk(p.ID); a != nil {
+			a.timer.Stop()
+			a.finish(b, p.Args, nil)
+		}
+	case parser.Disconnect:
+		c.forget(s)
+		s.leave(b, "client namespace disconnect")
+	default:
+		c.violation("packet only servers send", nil)
+	}
+}
+
+// Closed disconnects all sockets of a session that ended.
+func (c *client) Closed(b *engine.Batch, reason engine.Reason) {
+	c.watchPartial(false)
+	c.mu.Lock()
+	c.closed = true
+	sockets := c.sockets
+	c.sockets = nil
+	c.mu.Unlock()
+	for _, s := range sockets {
+		s.leave(b, string(reason))
+	}
+}
+
+// violation ends a session that broke the protocol.
+func (c *client) violation(what string, err error) {
+	c.hub.log().Debug("protocol violation", "what", what, "error", err, "remote_ip", c.session.Handshake().RemoteIP)
+	c.session.Close(engine.ForcedClose)
+}
+
+func (c *client) socket(namespace []byte) *Socket {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.sockets {
+		if s.ns.name == string(namespace) {
+			return s
+		}
+	}
+	return nil
+}
+
+// adopt puts s into the table; false if the session is closed, or if the
+// client has a live socket in that namespace or too many.
+func (c *client) adopt(s *Socket, limit int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	for i, old := range c.sockets {
+		if old.ns.name == s.ns.name {
+			if !old.isGone() {
+				return false
+			}
+			c.sockets[i] = s
+			return true
+		}
+	}
+	if len(c.sockets) >= limit {
+		return false
+	}
+	c.sockets = append(c.sockets, s)
+	return true
+}
+
+func (c *client) forget(s *Socket) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.sockets {
+		if c.sockets[i] == s {
+			c.sockets = append(c.sockets[:i:i], c.sockets[i+1:]...)
+			return
+		}
+	}
+}
+
+func (s *Socket) isGone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone
+}
+
+// connect answers a CONNECT: namespace, identity, then the policy, which
+// decides. What the policy sent follows the answer.
+func (c *client) connect(b *engine.Batch, namespace, payload []byte) {
+	ns, busy := c.hub.acquire(namespace)
+	switch {
+	case busy:
+		c.session.Close(engine.ForcedClose) // passing: the client tries again
+		return
+	case ns == nil:
+		c.refuseConnect(b, namespace, &Refusal{Code: Invalid, Message: "Invalid namespace"})
+		return
+	}
+	identity, err := c.authenticate(ns, payload)
+	if err != nil {
+		c.hub.release(ns)
+		c.refuseIdentity(b, namespace, err)
+		return
+	}
+	s := &Socket{
+		id: newSocketID(), ns: ns, client: c, session: c.session,
+		identity: identity, auth: publicAuth(payload, ns.spec.Load().Auth != nil),
+	}
+	if !c.adopt(s, c.hub.config.Load().NamespacesPerClient) {
+		c.hub.release(ns)
+		c.violation("cannot join the namespace", nil)
+		return
+	}
+	s.enter(b, &call{socket: s, kind: connectCall, packet: parser.Packet{ID: parser.NoID}})
+}
+
+func (c *client) authenticate(ns *Namespace, payload []byte) (*auth.Identity, error) {
+	a := ns.spec.Load().Auth
+	if a == nil {
+		return nil, nil
+	}
+	return a.Authenticate(context.Background(), c.session.Handshake(), payload)
+}
+
+// refuseIdentity answers a client that authentication did not let in. Only
+// what is wrong with the client is final.
+func (c *client) refuseIdentity(b *engine.Batch, namespace []byte, err error) {
+	c.hub.log().Debug("authentication failed", "namespace", string(namespace), "error", err, "remote_ip", c.session.Handshake().RemoteIP)
+	switch {
+	case errors.Is(err, auth.ErrNoToken):
+		c.refuseConnect(b, namespace, &Refusal{Code: Forbidden, Message: "Authentication error"})
+	case errors.Is(err, auth.ErrInvalidToken):
+		c.refuseConnect(b, namespace, &Refusal{Code: Forbidden, Message: "Invalid token"})
+	default:
+		c.session.Close(engine.ForcedClose)
+	}
+}
+
+func (c *client) refuseConnect(b *engine.Batch, namespace []byte, r *Refusal) {
+	data := object("message", r.Message)
+	if c.codec == plainJSON {
+		data = object("code", string(r.Code), "message", r.Message)
+	}
+	c.send(b, parser.Packet{Type: parser.ConnectError, ID: parser.NoID, Namespace: namespace, Data: data})
+}
+
+// send sends a packet that belongs to no socket, or not yet.
+func (c *client) send(b *engine.Batch, p parser.Packet) {
+	o := newOutgoing(p)
+	defer o.free()
+	o.deliver(b, c.session, c.codec)
+}
+
+// disconnectAll leaves every namespace and ends the session.
+func (c *client) disconnectAll(b *engine.Batch) {
+	c.mu.Lock()
+	sockets := append([]*Socket(nil), c.sockets...)
+	c.mu.Unlock()
+	for _, s := range sockets {
+		s.kick(b)
+	}
+	c.session.Close(engine.ForcedClose)
+}
+
+// publicAuth copies the auth object of a CONNECT less what proves an identity:
+// the pair that claims an earlier session, and the token where there is
+// somebody to verify it. It is nil if nothing is left.
+func publicAuth(payload []byte, verified bool) []byte {
+	var out []byte
+	for it := rawjson.Object(payload); payload != nil && it.Next(); {
+		if secretKey(it.Key()) || verified && rawjson.EqualString(it.Key(), "token") {
+			continue
+		}
+		out = append(out, ',')
+		out = append(append(append(out, it.Key()...), ':'), it.Value()...)
+	}
+	if out == nil {
+		return nil
+	}
+	out[0] = '{'
+	return bytes.Clone(append(out, '}'))
+}
+
+func secretKey(quoted []byte) bool {
+	return rawjson.EqualString(quoted, "pid") || rawjson.EqualString(quoted, "offset")
+}
+
+// object is a JSON object of strings: keys and values in turn.
+func object(members ...string) []byte {
+	var out []byte
+	for i, text := range members {
+		separator := byte(',')
+		switch {
+		case i == 0:
+			separator = '{'
+		case i%2 == 1:
+			separator = ':'
+		}
+		out = rawjson.AppendQuote(append(out, separator), text)
+	}
+	return append(out, '}')
+}

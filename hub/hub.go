@@ -1,0 +1,275 @@
+// Package hub is the Socket.IO server: who is connected, who is in which
+// room, who gets what. What an event does is decided by a Policy.
+//
+// engine → **hub** → rules, presence. The package knows neither Caddy nor the
+// rule language, and the wire only through parser.
+package hub
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-realtime/realtime/auth"
+	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/parser"
+)
+
+// Config is what a Hub works by. The zero value of a field means its default.
+// A Config is not changed after it was handed over.
+type Config struct {
+	Engine     engine.Config
+	Namespaces []NamespaceConfig // exact names win over patterns, patterns in order
+
+	MaxAttachments      int // binary values in one packet from a client; default 10
+	RoomsPerSocket      int // rooms that one socket may have joined; default 128
+	NamespacesPerClient int // namespaces that one connection may have joined; default 16
+	DynamicNamespaces   int // namespaces that exist because of a Pattern; default 1000
+	DataBytes           int // size of one socket.data as JSON; default 16,384
+	WaitingEvents       int // events of one socket that wait for a held call; default 64
+	WaitingBytes        int // bytes of the same; default 1,000,000
+	PendingAsks         int // unanswered Asks of one socket; default 64
+
+	Logger *slog.Logger // default: discard
+}
+
+// NamespaceConfig says how one namespace, or all that match a pattern, behave.
+type NamespaceConfig struct {
+	Name    string         // "/" or "/chat"; ignored if Pattern is set
+	Pattern *regexp.Regexp // must match the whole name; the zero value: none
+	Policy  Policy
+	Auth    Authenticator // nil: everybody is anonymous
+}
+
+// Authenticator says who a socket is. It is called once for each CONNECT and
+// must be safe for concurrent use.
+type Authenticator interface {
+	// Authenticate returns nil for an anonymous socket. payload is the JSON
+	// object that came with CONNECT, nil if none. auth.ErrNoToken and
+	// auth.ErrInvalidToken refuse the client for good; any other error is a
+	// passing trouble: the connection is closed and the client may try again.
+	Authenticate(ctx context.Context, h *engine.Handshake, payload []byte) (*auth.Identity, error)
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.MaxAttachments, 10)
+	setDefault(&c.RoomsPerSocket, 128)
+	setDefault(&c.NamespacesPerClient, 16)
+	setDefault(&c.DynamicNamespaces, 1000)
+	setDefault(&c.DataBytes, 16<<10)
+	setDefault(&c.WaitingEvents, 64)
+	setDefault(&c.WaitingBytes, 1_000_000)
+	setDefault(&c.PendingAsks, 64)
+	setDefault(&c.Engine.MaxPayload, 1_000_000)
+	setDefault(&c.Engine.PingInterval, 25*time.Second)
+	setDefault(&c.Engine.InputTimeout, 20*time.Second)
+	c.Namespaces = slices.Clone(c.Namespaces)
+	for i := range c.Namespaces {
+		if p := c.Namespaces[i].Pattern; p != nil {
+			c.Namespaces[i].Pattern = regexp.MustCompile(`\A(?:` + p.String() + `)\z`)
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func setDefault[T comparable](v *T, d T) {
+	if *v == *new(T) {
+		*v = d
+	}
+}
+
+// Hub holds the namespaces of one realtime endpoint. It is safe for
+// concurrent use and outlives the configurations it works by.
+type Hub struct {
+	// Static after construction.
+	engine *engine.Server
+
+	config atomic.Pointer[Config]
+	counts counters
+
+	mu         sync.Mutex
+	namespaces map[string]*Namespace // guarded by mu
+	dynamic    int                   // how many of them exist because of a pattern; guarded by mu
+}
+
+// New returns a Hub that works by c.
+func New(c Config) *Hub {
+	c = c.withDefaults()
+	h := &Hub{namespaces: map[string]*Namespace{}}
+	h.config.Store(&c)
+	h.engine = engine.NewServer(h, c.Engine)
+	return h
+}
+
+// Engine serves the hub's HTTP requests.
+func (h *Hub) Engine() *engine.Server { return h.engine }
+
+// Update makes the hub work by c: policies and the hub's own limits at once,
+// the engine's settings from the next handshake. Sockets of namespaces that c
+// does not know are disconnected.
+func (h *Hub) Update(c Config) {
+	c = c.withDefaults()
+	h.engine.Update(c.Engine)
+
+	h.mu.Lock()
+	h.config.Store(&c)
+	var gone []*Namespace
+	for name, n := range h.namespaces {
+		if spec := c.namespace(name); spec != nil {
+			n.spec.Store(spec)
+		} else {
+			h.forgetLocked(n)
+			gone = append(gone, n)
+		}
+	}
+	h.mu.Unlock()
+
+	for _, n := range gone {
+		n.close()
+	}
+}
+
+// Close disconnects everybody and waits until their policies were told. The
+// clients see the transport close, so that they try to connect again.
+func (h *Hub) Close() { h.engine.Close() }
+
+// namespace is the configuration for a namespace name, or nil.
+func (c *Config) namespace(name string) *NamespaceConfig {
+	for i := range c.Namespaces {
+		if n := &c.Namespaces[i]; n.Pattern == nil && n.Name == name {
+			return n
+		}
+	}
+	for i := range c.Namespaces {
+		if n := &c.Namespaces[i]; n.Pattern != nil && n.Pattern.MatchString(name) {
+			return n
+		}
+	}
+	return nil
+}
+
+// acquire returns the namespace called name, made on the spot if the
+// configuration knows it; nil otherwise, or with busy when there are too many.
+// The caller owes a release.
+func (h *Hub) acquire(name []byte) (n *Namespace, busy bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n = h.namespaces[string(name)]; n == nil {
+		c := h.config.Load()
+		spec := c.namespace(string(name))
+		if spec == nil {
+			return nil, false
+		}
+		dynamic := spec.Pattern != nil
+		if dynamic {
+			if h.dynamic >= c.DynamicNamespaces {
+				return nil, true
+			}
+			h.dynamic++
+		}
+		n = newNamespace(h, string(name), dynamic, spec)
+		h.namespaces[n.name] = n
+	}
+	n.refs++
+	return n, false
+}
+
+// release undoes one acquire. A namespace that exists because of a pattern
+// goes with its last socket.
+func (h *Hub) release(n *Namespace) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n.refs--
+	if n.refs == 0 && n.dynamic && h.namespaces[n.name] == n {
+		h.forgetLocked(n)
+	}
+}
+
+func (h *Hub) forgetLocked(n *Namespace) {
+	delete(h.namespaces, n.name)
+	if n.dynamic {
+		h.dynamic--
+	}
+}
+
+// Open makes the Hub an engine.Handler.
+func (h *Hub) Open(s *engine.Session) engine.Receiver {
+	conf := h.config.Load()
+	c := &client{hub: h, session: s}
+	if s.Kind() == engine.PlainText {
+		c.codec = plainJSON
+	}
+	c.decoder = codecs[c.codec].NewDecoder(parser.Limits{Attachments: conf.MaxAttachments, PacketBytes: conf.Engine.MaxPayload})
+	if c.codec == plainJSON {
+		c.openPlain()
+	}
+	return c
+}
+
+func (h *Hub) log() *slog.Logger { return h.config.Load().Logger }
+
+// stack is where a panic came from.
+func stack() string {
+	buf := make([]byte, 4<<10)
+	return string(buf[:runtime.Stack(buf, false)])
+}
+
+// counters count since the Hub exists.
+type counters struct {
+	events, refused, panics atomic.Uint64
+}
+
+// Stats are figures of the moment.
+type Stats struct {
+	Engine     engine.Stats
+	Namespaces []NamespaceStats // by name
+	Events     uint64           // events from clients so far
+	Refused    uint64           // of these, refused
+	Panics     uint64           // recovered in policies so far
+}
+
+// NamespaceStats are figures of one namespace.
+type NamespaceStats struct {
+	Name           string
+	Sockets, Rooms int // rooms without those that belong to one socket or user
+}
+
+// Stats reports figures of the moment.
+func (h *Hub) Stats() Stats {
+	h.mu.Lock()
+	all := slices.Collect(maps.Values(h.namespaces))
+	h.mu.Unlock()
+	st := Stats{
+		Engine:  h.engine.Stats(),
+		Events:  h.counts.events.Load(),
+		Refused: h.counts.refused.Load(),
+		Panics:  h.counts.panics.Load(),
+	}
+	for _, n := range all {
+		st.Namespaces = append(st.Namespaces, n.stats())
+	}
+	slices.SortFunc(st.Namespaces, func(a, b NamespaceStats) int { return strings.Compare(a.Name, b.Name) })
+	return st
+}
+
+// guard runs f and keeps a panic in it from ending the process.
+func (h *Hub) guard(place string, f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			h.counts.panics.Add(1)
+			h.log().Error("panic", "place", place, "panic", fmt.Sprint(r), "stack", stack())
+		}
+	}()
+	f()
+}

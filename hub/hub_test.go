@@ -1,0 +1,683 @@
+package hub_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-realtime/realtime/auth"
+	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/siotest"
+	"github.com/caddy-realtime/realtime/parser"
+)
+
+const wsPath = "/socket.io/?EIO=4&transport=websocket"
+
+// script is a Policy made of functions; nil ones let everything pass.
+type script struct {
+	connect, event, disconnect func(c hub.Call)
+}
+
+func (s *script) Connect(c hub.Call)    { call(s.connect, c) }
+func (s *script) Event(c hub.Call)      { call(s.event, c) }
+func (s *script) Disconnect(c hub.Call) { call(s.disconnect, c) }
+
+func call(f func(hub.Call), c hub.Call) {
+	if f == nil {
+		c.End(nil)
+		return
+	}
+	f(c)
+}
+
+// serve runs f in fake time against a hub with one namespace, "/".
+func serve(t *testing.T, p hub.Policy, f func(t *testing.T, h *hub.Hub, n *siotest.Network)) {
+	t.Helper()
+	serveConfig(t, hub.Config{Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: p}}}, f)
+}
+
+func serveConfig(t *testing.T, c hub.Config, f func(t *testing.T, h *hub.Hub, n *siotest.Network)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := hub.New(c)
+		n := siotest.Serve(t, http.HandlerFunc(h.Engine().ServeHTTP))
+		t.Cleanup(h.Close)
+		f(t, h, n)
+	})
+}
+
+func args(json string) parser.Args { return parser.Args{JSON: []byte(json)} }
+
+func room(names ...string) (list []hub.Address) {
+	for _, n := range names {
+		list = append(list, hub.Address{Name: n})
+	}
+	return list
+}
+
+// rooms is a policy in which clients say what happens: join, leave, and
+// events to be sent on.
+func rooms(c hub.Call) {
+	text := strings.Trim(string(c.Args().JSON), `"`)
+	list := strings.Split(text, ",")
+	var r *hub.Refusal
+	switch c.Name() {
+	case "join":
+		r = c.Join(room(list...))
+	case "leave":
+		r = c.Leave(room(list...))
+	case "all":
+		r = c.Emit(hub.Emission{Event: "m", Args: c.Args(), Scope: hub.ToAll})
+	case "others":
+		r = c.Emit(hub.Emission{Event: "m", Args: c.Args(), Scope: hub.ToAll, NotSelf: true})
+	case "to":
+		r = c.Emit(hub.Emission{Event: "m", Args: c.Args(), Scope: hub.ToRooms, To: room(list...)})
+	case "except":
+		r = c.Emit(hub.Emission{Event: "m", Args: c.Args(), Scope: hub.ToAll, Except: room(list...)})
+	case "socket":
+		r = c.Emit(hub.Emission{Event: "m", Args: args(`1`), Scope: hub.ToRooms, To: []hub.Address{{Kind: hub.SocketRoom, Name: text}}})
+	case "user":
+		r = c.Emit(hub.Emission{Event: "m", Args: args(`1`), Scope: hub.ToRooms, To: []hub.Address{{Kind: hub.UserRoom, Name: text}}})
+	case "who":
+		c.Ack(args(fmt.Sprintf("%q,%q,%q", strings.Join(c.Online(), " "), strings.Join(c.Members(hub.Address{Name: text}), " "), fmt.Sprint(c.IsOnline("ann")))))
+	case "nobody":
+		r = c.Emit(hub.Emission{Event: "m", Args: args(`1`), Scope: hub.ToRooms})
+	}
+	c.End(r)
+}
+
+func TestConnect(t *testing.T) {
+	p := &script{connect: func(c hub.Call) {
+		if strings.Contains(string(c.Peer().Handshake()), `"auth":{"ban":1}`) {
+			c.End(&hub.Refusal{Code: hub.Invalid, Message: `no "entry"`})
+			return
+		}
+		c.Join(room("lobby"))
+		c.Emit(hub.Emission{Event: "welcome", Args: args(`{"a":1}`)})
+		c.End(nil)
+	}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		id := c.Join("/", `{"x":1,"token":"t"}`)
+		if len(id) != 20 || !strings.HasPrefix(id, "s_") {
+			t.Errorf("socket id %q", id)
+		}
+		c.Expect(`42["welcome",{"a":1}]`)
+
+		c = n.WebSocket(wsPath)
+		c.Send("40/nope,")
+		c.Expect(`44/nope,{"message":"Invalid namespace"}`)
+		c.Send(`40{"ban":1}`)
+		c.Expect(`44{"message":"no \"entry\""}`)
+		c.Join("/", "") // a refusal leaves the connection usable
+		c.Expect(`42["welcome",{"a":1}]`)
+		c.Send("40") // connected twice
+		c.Expect("")
+
+		c = n.WebSocket(wsPath)
+		c.Send(`42["early"]`)
+		c.Expect("")
+	})
+}
+
+func TestHandshakeHidesSecrets(t *testing.T) {
+	seen := make(chan string, 1)
+	p := &script{connect: func(c hub.Call) { seen <- string(c.Peer().Handshake()); c.End(nil) }}
+	conf := hub.Config{Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: p, Auth: verifier{}}, {Name: "/open", Policy: p}}}
+	serveConfig(t, conf, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.Open(wsPath+"&token=QUERY", http.Header{"Authorization": {"Bearer HEADER"}, "Cookie": {"s=COOKIE"}})
+		c.Next()
+		c.Join("/", `{"token":"AUTH","pid":"PID","offset":"OFFSET","name":"ann"}`)
+		got := <-seen
+		for _, secret := range []string{"QUERY", "HEADER", "COOKIE", "AUTH", "PID", "OFFSET"} {
+			if strings.Contains(got, secret) {
+				t.Errorf("handshake shows %s: %s", secret, got)
+			}
+		}
+		if !strings.Contains(got, `"auth":{"name":"ann"}`) {
+			t.Errorf("handshake without auth: %s", got)
+		}
+		c.Join("/open", `{"token":"theirs"}`) // where nobody verifies it, it is the app's
+		if got := <-seen; !strings.Contains(got, `"auth":{"token":"theirs"}`) {
+			t.Errorf("handshake: %s", got)
+		}
+	})
+}
+
+func TestRoomsAndTargets(t *testing.T) {
+	serve(t, &script{event: rooms}, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		var c [4]*siotest.Conn
+		var ids [4]string
+		for i := range c {
+			c[i] = n.WebSocket(wsPath)
+			ids[i] = c[i].Join("/", "")
+		}
+		ask := func(i int, packet, answer string) {
+			t.Helper()
+			c[i].Send(packet)
+			c[i].Expect(answer)
+		}
+		ask(0, `420["join","a"]`, `430[]`)
+		ask(1, `420["join","a,b"]`, `430[]`)
+		ask(2, `420["join","b"]`, `430[]`)
+		heard := func(message string, who ...int) {
+			t.Helper()
+			synctest.Wait()
+			for _, i := range who {
+				c[i].Expect(message)
+			}
+			for i := range c {
+				c[i].Quiet()
+			}
+		}
+		c[0].Send(`42["to","a,b"]`)
+		heard(`42["m","a,b"]`, 0, 1, 2) // each once, the sender too: it is in a
+		c[3].Send(`42["others","x"]`)
+		heard(`42["m","x"]`, 0, 1, 2)
+		c[3].Send(`42["except","b"]`)
+		heard(`42["m","b"]`, 0, 3)
+		c[3].Send(`42["socket","` + ids[1] + `"]`)
+		heard(`42["m",1]`, 1)
+		c[3].Send(`42["nobody"]`)
+		heard("")
+		ask(1, `421["leave","b"]`, `431[]`)
+		c[0].Send(`42["to","b"]`)
+		heard(`42["m","b"]`, 2)
+		c[2].Send("41")
+		heard("")
+		c[0].Send(`42["to","b"]`)
+		heard("")
+
+		for _, name := range []string{"user:ann", ids[1], ids[0]} {
+			for _, verb := range []string{"join", "leave", "to", "except"} {
+				ask(0, `422["`+verb+`","`+name+`"]`, `432[{"error":"Reserved room name","code":"FORBIDDEN"}]`)
+			}
+		}
+		ask(0, `423["join",""]`, `433[{"error":"Invalid room name","code":"INVALID"}]`)
+		ask(0, `424["join","`+strings.Repeat("x", 257)+`"]`, `434[{"error":"Invalid room name","code":"INVALID"}]`)
+	})
+}
+
+func TestRoomLimit(t *testing.T) {
+	serve(t, &script{event: rooms}, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		for i := range 129 {
+			c.Send(fmt.Sprintf(`42%d["join","room%d"]`, i, i))
+		}
+		for i := range 128 {
+			c.Expect(fmt.Sprintf(`43%d[]`, i))
+		}
+		c.Expect(`43128[{"error":"Too many rooms","code":"LIMIT"}]`)
+	})
+}
+
+func TestRefusals(t *testing.T) {
+	p := &script{event: func(c hub.Call) {
+		switch c.Name() {
+		case "panic":
+			panic("boom")
+		case "silent":
+			return
+		case "late":
+			c.Ack(args(`1`))
+		case "ignore":
+			c.Ignore()
+			c.End(nil)
+			return
+		}
+		c.End(&hub.Refusal{Code: hub.Invalid, Message: "no", Cause: errors.New("inside")})
+	}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`421["x"]`)
+		c.Expect(`431[{"error":"no","code":"INVALID"}]`)
+		c.Send(`422["panic"]`)
+		c.Expect(`432[{"error":"Internal error","code":"PROCESSING_ERROR"}]`)
+		c.Send(`423["silent"]`)
+		c.Expect(`433[{"error":"Internal error","code":"PROCESSING_ERROR"}]`)
+		c.Send(`424["late"]`)
+		c.Expect(`434[1]`, `42["error",{"code":"INVALID","message":"no","event":"late"}]`)
+		for range 100 {
+			c.Send(`42["x"]`) // within a second of the last: not reported again
+		}
+		c.Send(`425["ignore"]`)
+		c.Send(`426["error"]`)
+		c.Expect(`436[{"error":"Reserved event name","code":"FORBIDDEN"}]`)
+		time.Sleep(time.Second)
+		c.Send(`42["x"]`)
+		c.Expect(`42["error",{"code":"INVALID","message":"no","event":"x"}]`)
+		if got := h.Stats().Panics; got != 1 {
+			t.Errorf("%d panics counted", got)
+		}
+	})
+}
+
+func TestLane(t *testing.T) {
+	var held hub.Call
+	var order []string
+	var mu sync.Mutex
+	note := func(s string) { mu.Lock(); order = append(order, s); mu.Unlock() }
+	p := &script{
+		event: func(c hub.Call) {
+			if c.Name() == "hold" {
+				c.Suspend(true)
+				held = c
+				return
+			}
+			note(string(c.Args().JSON))
+			c.End(nil)
+		},
+		disconnect: func(c hub.Call) { note("disconnect: " + c.Reason()); c.End(nil) },
+	}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`420["hold","h"]`)
+		for i := range 65 {
+			c.Send(fmt.Sprintf(`42%d["e",%d]`, i+1, i))
+		}
+		c.Expect(`4365[{"error":"Too many events are waiting","code":"BUSY"}]`)
+		synctest.Wait()
+		if len(order) != 0 {
+			t.Fatalf("ran while held: %v", order)
+		}
+		if got := string(held.Args().JSON); got != `"h"` {
+			t.Errorf("arguments after Suspend: %s", got)
+		}
+		c.Close() // what was received still runs, disconnect last
+		synctest.Wait()
+		held.Ack(args(`1`))
+		held.End(nil)
+		synctest.Wait()
+		if len(order) != 65 || order[0] != "0" || order[63] != "63" || order[64] != "disconnect: transport close" {
+			t.Errorf("order: %v", order)
+		}
+	})
+}
+
+func TestLaneGoesOn(t *testing.T) {
+	release := make(chan hub.Call, 1)
+	p := &script{event: func(c hub.Call) {
+		if c.Name() == "hold" {
+			c.Suspend(true)
+			release <- c
+			return
+		}
+		c.End(nil)
+	}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`421["hold"]`)
+		c.Send(`422["next"]`)
+		held := <-release
+		synctest.Wait()
+		c.Quiet()
+		held.Ack(args(`"done"`))
+		held.End(nil)
+		c.Expect(`431["done"]`, `432[]`)
+	})
+}
+
+func TestAsk(t *testing.T) {
+	p := &script{event: func(c hub.Call) {
+		if c.Name() != "start" {
+			c.End(nil)
+			return
+		}
+		c.Suspend(false)
+		c.Ask("question", args(`"?"`), 5*time.Second, func(a parser.Args, r *hub.Refusal) {
+			if r == nil {
+				c.Ack(a)
+			}
+			c.End(r)
+		})
+	}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`427["start"]`)
+		c.Expect(`420["question","?"]`)
+		c.Send(`428["other"]`) // later events go on
+		c.Expect(`438[]`)
+		c.Send(`4399["stranger"]`) // an id that nobody asked with
+		c.Send(`430["yes",{"a":1}]`)
+		c.Expect(`437["yes",{"a":1}]`)
+		c.Send(`430["again"]`)
+
+		c.Send(`429["start"]`)
+		c.Expect(`421["question","?"]`)
+		time.Sleep(5 * time.Second)
+		c.Expect(`439[{"error":"No answer in time","code":"TIMEOUT"}]`)
+		c.Send(`431["late"]`)
+
+		c.Send(`4210["start"]`)
+		c.Expect(`422["question","?"]`)
+		c.Close() // ends the rule: nothing waits for ever
+	})
+}
+
+// TestAskInTurn asks many times in one rule; each answer may come before the
+// goroutine that asked has returned.
+func TestAskInTurn(t *testing.T) {
+	var ask func(c hub.Call, left int)
+	ask = func(c hub.Call, left int) {
+		if left == 0 {
+			c.Ack(args(`"done"`))
+			c.End(nil)
+			return
+		}
+		c.Suspend(false)
+		c.Ask("q", args(``), time.Second, func(parser.Args, *hub.Refusal) { ask(c, left-1) })
+	}
+	serve(t, &script{event: func(c hub.Call) { ask(c, 50) }}, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`421["start"]`)
+		for i := range 50 {
+			c.Expect(fmt.Sprintf(`42%d["q"]`, i))
+			c.Send(fmt.Sprintf(`43%d[]`, i))
+		}
+		c.Expect(`431["done"]`)
+	})
+}
+
+func TestBatch(t *testing.T) {
+	p := &script{event: func(c hub.Call) {
+		c.End(c.Batch(100*time.Millisecond, hub.Emission{Event: "batch", Args: c.Args(), Scope: hub.ToAll}))
+	}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		a, b := n.WebSocket(wsPath), n.WebSocket(wsPath)
+		a.Join("/", "")
+		b.Join("/", "")
+		a.Send(`42["u",1]`)
+		a.Send(`42["u",{"x":2}]`)
+		synctest.Wait()
+		b.Send(`421["u","3"]`)
+		b.Expect(`431[]`)
+		b.Quiet()
+		time.Sleep(101 * time.Millisecond)
+		a.Expect(`42["batch",[1,{"x":2},"3"]]`)
+		b.Expect(`42["batch",[1,{"x":2},"3"]]`)
+		for i := range 1001 { // a full batch does not wait
+			b.Send(fmt.Sprintf(`42["u",%d]`, i))
+		}
+		if m := a.Next(); !strings.HasSuffix(m, `,999]]`) {
+			t.Errorf("full batch ends %q", m[len(m)-20:])
+		}
+		a.Expect(`42["batch",[1000]]`)
+	})
+}
+
+func TestUpdate(t *testing.T) {
+	answer := func(s string) *script {
+		return &script{event: func(c hub.Call) { c.Ack(args(s)); c.End(nil) }}
+	}
+	config := func(p hub.Policy, names ...string) hub.Config {
+		c := hub.Config{}
+		for _, n := range names {
+			c.Namespaces = append(c.Namespaces, hub.NamespaceConfig{Name: n, Policy: p})
+		}
+		return c
+	}
+	serveConfig(t, config(answer("1"), "/", "/chat"), func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Join("/chat", "")
+		c.Send(`420["e"]`)
+		c.Expect(`430[1]`)
+		h.Update(config(answer("2"), "/"))
+		c.Expect("41/chat,")
+		c.Send(`42/chat,["crossed"]`) // sent before the client knew: ignored
+		c.Send(`421["e"]`)
+		c.Expect(`431[2]`)
+		c.Send("40/chat,")
+		c.Expect(`44/chat,{"message":"Invalid namespace"}`)
+		h.Update(config(answer("3"), "/", "/chat"))
+		c.Join("/chat", "")
+		c.Send(`42/chat,2["e"]`)
+		c.Expect(`43/chat,2[3]`)
+	})
+}
+
+func TestNamespacePattern(t *testing.T) {
+	c := hub.Config{DynamicNamespaces: 2, Namespaces: []hub.NamespaceConfig{
+		{Pattern: regexp.MustCompile(`/room-\d+|/x`), Policy: &script{event: rooms}},
+	}}
+	serveConfig(t, c, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		a, b := n.WebSocket(wsPath), n.WebSocket(wsPath)
+		a.Join("/room-1", "")
+		b.Join("/room-1", "")
+		b.Join("/room-2", "")
+		a.Send(`42/room-1,["all","x"]`)
+		a.Expect(`42/room-1,["m","x"]`)
+		b.Expect(`42/room-1,["m","x"]`)
+		a.Send("40/room-12x,")
+		a.Expect(`44/room-12x,{"message":"Invalid namespace"}`)
+		b.Send("41/room-2")
+		synctest.Wait()
+		if got := len(h.Stats().Namespaces); got != 1 {
+			t.Errorf("%d namespaces after the last socket left one", got)
+		}
+		a.Join("/room-3", "")
+		a.Send("40/room-4,") // one too many: passing, so no CONNECT_ERROR
+		a.Expect("")
+	})
+}
+
+func TestDisconnect(t *testing.T) {
+	reasons := make(chan string, 10)
+	p := &script{
+		event: func(c hub.Call) { c.Disconnect(c.Name() == "all"); c.End(nil) },
+		disconnect: func(c hub.Call) {
+			reasons <- c.Peer().Namespace() + " " + c.Reason()
+			c.End(nil)
+		},
+	}
+	conf := hub.Config{Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: p}, {Name: "/b", Policy: p}}}
+	serveConfig(t, conf, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Join("/b", "")
+		c.Send(`42["me"]`)
+		c.Expect("41")
+		if got := <-reasons; got != "/ server namespace disconnect" {
+			t.Error(got)
+		}
+		c.Join("/", "")
+		c.Send(`42["all"]`)
+		c.Expect("41", "41/b,", "")
+		for range 2 {
+			if got := <-reasons; !strings.HasSuffix(got, " server namespace disconnect") {
+				t.Error(got)
+			}
+		}
+		c = n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send("41")
+		if got := <-reasons; got != "/ client namespace disconnect" {
+			t.Error(got)
+		}
+	})
+}
+
+func TestRoomsOnDisconnect(t *testing.T) {
+	p := &script{event: rooms, disconnect: func(c hub.Call) {
+		names := c.Peer().Rooms()
+		c.Emit(hub.Emission{Event: "left", Args: args(`"` + c.Peer().ID() + `"`), Scope: hub.ToRooms, To: room(names[1:]...), NotSelf: true})
+		c.End(nil)
+	}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		a, b := n.WebSocket(wsPath), n.WebSocket(wsPath)
+		id := a.Join("/", "")
+		b.Join("/", "")
+		for _, c := range []*siotest.Conn{a, b} {
+			c.Send(`420["join","x,y"]`)
+			c.Expect(`430[]`)
+		}
+		a.Close()
+		b.Expect(`42["left","` + id + `"]`)
+		synctest.Wait()
+		b.Quiet()
+	})
+}
+
+// verifier is an Authenticator whose answer the client chooses.
+type verifier struct{}
+
+func (verifier) Authenticate(_ context.Context, _ *engine.Handshake, payload []byte) (*auth.Identity, error) {
+	switch string(payload) {
+	case "":
+		return nil, auth.ErrNoToken
+	case `{"token":"bad"}`:
+		return nil, fmt.Errorf("%w: expired", auth.ErrInvalidToken)
+	case `{"token":"down"}`:
+		return nil, errors.New("keys unreachable")
+	}
+	id := "ann"
+	if string(payload) == `{"token":"bob"}` {
+		id = "bob"
+	}
+	return &auth.Identity{ID: id, Claims: []byte(`{"id":"` + id + `"}`)}, nil
+}
+
+func TestIdentity(t *testing.T) {
+	conf := hub.Config{Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: &script{event: rooms}, Auth: verifier{}}}}
+	serveConfig(t, conf, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Send("40")
+		c.Expect(`44{"message":"Authentication error"}`)
+		c.Send(`40{"token":"bad"}`)
+		c.Expect(`44{"message":"Invalid token"}`)
+		c.Send(`40{"token":"down"}`) // passing trouble: the client may try again
+		c.Expect("")
+
+		one, two := n.WebSocket(wsPath), n.WebSocket(wsPath)
+		one.Join("/", `{"token":"good"}`)
+		two.Join("/", `{"token":"good"}`)
+		one.Send(`42["user","ann"]`)
+		one.Expect(`42["m",1]`)
+		two.Expect(`42["m",1]`)
+
+		for _, c := range []*siotest.Conn{one, two} {
+			c.Send(`420["join","a"]`)
+			c.Expect(`430[]`)
+		}
+		who := func(c *siotest.Conn, want string) {
+			t.Helper()
+			c.Send(`420["who","a"]`)
+			c.Expect(`430[` + want + `]`)
+		}
+		bob := n.WebSocket(wsPath)
+		bob.Join("/", `{"token":"bob"}`)
+		who(bob, `"ann bob","ann","true"`)
+		one.Close()
+		synctest.Wait()
+		who(bob, `"ann bob","ann","true"`) // one device is left
+		two.Close()
+		synctest.Wait()
+		who(bob, `"bob","","false"`)
+	})
+}
+
+func TestAttachments(t *testing.T) {
+	p := &script{event: func(c hub.Call) {
+		c.End(c.Emit(hub.Emission{Event: "back", Args: c.Args()}))
+	}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`452-["b",{"_placeholder":true,"num":0},{"x":{"_placeholder":true,"num":1}}]`)
+		c.SendBinary([]byte{1, 2})
+		c.SendBinary([]byte{3})
+		c.Expect(`452-["back",{"_placeholder":true,"num":0},{"x":{"_placeholder":true,"num":1}}]`, "b:0102", "b:03")
+		for _, bad := range []string{`451-["b",{"_placeholder":true,"num":7}]`, `4510000-["b"]`} {
+			c := n.WebSocket(wsPath)
+			c.Join("/", "")
+			c.Send(bad)
+			c.SendBinary([]byte{1})
+			c.Expect("")
+		}
+	})
+}
+
+// TestBegunPacket: attachments that never come do not keep a packet for ever.
+func TestBegunPacket(t *testing.T) {
+	serve(t, &script{}, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`452-["b",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`)
+		c.SendBinary([]byte{1})
+		began := time.Now()
+		c.Expect("")
+		if took := time.Since(began); took != 20*time.Second {
+			t.Errorf("closed after %s", took)
+		}
+	})
+}
+
+func TestPlain(t *testing.T) {
+	conf := hub.Config{
+		Engine: engine.Config{Plain: true},
+		Namespaces: []hub.NamespaceConfig{
+			{Name: "/", Policy: &script{event: rooms}},
+			{Name: "/private", Policy: &script{event: rooms}, Auth: verifier{}},
+		},
+	}
+	serveConfig(t, conf, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c, sio := n.Open("/socket.io/", nil), n.WebSocket(wsPath)
+		open := c.Next()
+		id := strings.TrimSuffix(strings.TrimPrefix(open, `{"open":{"socket":"`), `","user":null,"ping":25000}}`)
+		if len(id) != 20 {
+			t.Fatalf("open: %s", open)
+		}
+		sio.Join("/", "")
+		c.Send(`{"event":"join","args":["a"],"id":1}`)
+		c.Expect(`{"ack":1,"args":[]}`)
+		sio.Send(`42["to","a"]`)
+		c.Expect(`{"event":"m","args":["a"]}`)
+		sio.Send(`420["join","b"]`)
+		sio.Expect(`430[]`)
+		c.Send(`{"event":"to","args":["b"]}`)
+		sio.Expect(`42["m","b"]`)
+		c.Send(`{"event":"join","args":["user:x"],"id":2}`)
+		c.Expect(`{"error":{"code":"FORBIDDEN","message":"Reserved room name"},"id":2}`)
+		c.Send(`{"ping":7}`)
+		c.Expect(`{"pong":7}`)
+		c.Send(`{"connect":"/private"}`)
+		c.Expect(`{"error":{"code":"FORBIDDEN","message":"Authentication error"},"ns":"/private"}`)
+		c.Send(`{"connect":"/private","auth":{"token":"good"}}`)
+		if m := c.Next(); !strings.HasPrefix(m, `{"connected":"/private","socket":"s_`) {
+			t.Errorf("connected: %s", m)
+		}
+		c.Send(`{"nonsense":1}`)
+		c.Expect("")
+	})
+}
+
+func TestPlainAuth(t *testing.T) {
+	conf := hub.Config{
+		Engine:     engine.Config{Plain: true},
+		Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: &script{event: rooms}, Auth: verifier{}}},
+	}
+	serveConfig(t, conf, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.Open("/socket.io/", nil)
+		c.Send(`{"auth":{"token":"bad"}}`)
+		c.Expect(`{"error":{"code":"FORBIDDEN","message":"Invalid token"}}`)
+		c.Send(`{"auth":{"token":"good"}}`)
+		if m := c.Next(); !strings.Contains(m, `"user":{"id":"ann"}`) {
+			t.Errorf("open: %s", m)
+		}
+		n.Open("/socket.io/", nil).Expect("") // who never says who he is
+	})
+}

@@ -1,0 +1,97 @@
+package hub
+
+import "github.com/caddy-realtime/realtime/engine"
+
+// The lane of a socket runs its calls one after another, in the order in
+// which the events came, on whatever goroutine brings the next one. A call
+// that holds the lane lets the others wait; it never blocks a goroutine.
+
+// enter runs c, or lets it wait for the calls before it.
+func (s *Socket) enter(b *engine.Batch, c *call) {
+	s.mu.Lock()
+	if s.gone && c.kind == eventCall { // it crossed with our disconnecting it
+		s.mu.Unlock()
+		c.free()
+		return
+	}
+	if !s.running {
+		s.running = true
+		s.mu.Unlock()
+		s.drain(b, c)
+		return
+	}
+	size := len(c.packet.Args.JSON)
+	for _, a := range c.packet.Args.Bin {
+		size += len(a)
+	}
+	conf := s.ns.hub.config.Load()
+	if c.kind == eventCall && (len(s.waiting) >= conf.WaitingEvents || s.bytes+size > conf.WaitingBytes) {
+		s.mu.Unlock()
+		s.refuse(b, c.Name(), c.packet.ID, &Refusal{Code: Busy, Message: "Too many events are waiting"})
+		c.free()
+		return
+	}
+	c.own()
+	s.waiting = append(s.waiting, c)
+	s.bytes += size
+	s.mu.Unlock()
+}
+
+// drain runs c and what waits behind it, until a call holds the lane.
+func (s *Socket) drain(b *engine.Batch, c *call) {
+	for c != nil && s.run(b, c) {
+		c = s.next()
+	}
+}
+
+// next takes the call that waits longest; nil, and the lane is free, if none.
+func (s *Socket) next() *call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.waiting) == 0 {
+		s.waiting, s.running, s.bytes = nil, false, 0
+		return nil
+	}
+	c := s.waiting[0]
+	s.waiting = s.waiting[1:]
+	return c
+}
+
+// run gives c to the policy and reports whether the lane may go on.
+func (s *Socket) run(b *engine.Batch, c *call) bool {
+	c.b = b
+	c.dispatch()
+	if !c.suspended {
+		c.free()
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.returned = true
+	return !c.held || c.ended
+}
+
+// dispatch calls the policy.
+func (c *call) dispatch() {
+	defer c.endAnyway()
+	defer c.recovered()
+	n := c.socket.ns
+	p := n.policy()
+	switch c.kind {
+	case connectCall:
+		p.Connect(c)
+	case eventCall:
+		p.Event(c)
+	case disconnectCall:
+		defer n.hub.release(n)
+		p.Disconnect(c)
+	}
+}
+
+// endAnyway ends a call that the policy neither ended nor suspended, as if it
+// had refused.
+func (c *call) endAnyway() {
+	if !c.suspended && !c.ended {
+		c.End(&Refusal{Code: ProcessingError, Message: "Internal error"})
+	}
+}

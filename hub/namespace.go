@@ -1,0 +1,224 @@
+package hub
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddy-realtime/realtime/engine"
+)
+
+// Namespace is a separate space of sockets and rooms.
+type Namespace struct {
+	// Static after construction.
+	hub     *Hub
+	name    string
+	wire    []byte // name, for packets; read only
+	dynamic bool   // exists because of a pattern
+
+	spec   atomic.Pointer[NamespaceConfig]
+	ackIDs atomic.Int64 // the last acknowledgement id asked of clients
+	refs   int          // sockets, and connects under way; guarded by Hub.mu
+
+	collectors collectors
+
+	// mu guards one invariant: the room index and each socket's own list of
+	// rooms say the same.
+	mu     sync.RWMutex
+	closed bool // nobody may join any more
+	byID   map[string]*Socket
+	all    room             // every socket
+	rooms  map[string]*room // plain rooms
+	users  map[string]*room // rooms of users, by user id
+}
+
+// room is a set of sockets, laid out for iteration: a broadcast reads members
+// and nothing else.
+type room struct {
+	name    string
+	kind    AddressKind
+	members []member
+}
+
+// everybody is the kind of the one room that a namespace keeps of all.
+const everybody AddressKind = 255
+
+// member is one socket in a room, with what a delivery needs.
+type member struct {
+	session *engine.Session
+	socket  *Socket
+	at      int32 // index of this room in socket.rooms
+	codec   codecID
+}
+
+// membership is one room of a socket.
+type membership struct {
+	room *room
+	at   int32 // index of the socket in room.members
+}
+
+func newNamespace(h *Hub, name string, dynamic bool, spec *NamespaceConfig) *Namespace {
+	n := &Namespace{
+		hub: h, name: name, wire: []byte(name), dynamic: dynamic,
+		all:   room{kind: everybody},
+		byID:  map[string]*Socket{},
+		rooms: map[string]*room{},
+		users: map[string]*room{},
+	}
+	n.spec.Store(spec)
+	return n
+}
+
+func (n *Namespace) policy() Policy { return n.spec.Load().Policy }
+
+// add makes s a socket of the namespace, in its own rooms. hello is what s
+// gets before anything that others send it. It is false if the namespace is
+// gone.
+func (n *Namespace) add(s *Socket, hello func()) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return false
+	}
+	n.byID[s.id] = s
+	addMember(&n.all, s)
+	if id := s.UserID(); id != "" {
+		addMember(indexed(n.users, id, UserRoom), s)
+	}
+	s.joined = true
+	hello()
+	return true
+}
+
+// remove takes s out of the namespace and all its rooms; false if it was not
+// in it.
+func (n *Namespace) remove(s *Socket) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !s.joined {
+		return false
+	}
+	s.joined = false
+	s.left = s.roomNamesLocked()
+	delete(n.byID, s.id)
+	for len(s.rooms) > 0 {
+		n.removeMemberLocked(s, len(s.rooms)-1)
+	}
+	s.rooms = nil
+	return true
+}
+
+// close disconnects all sockets of a namespace that is gone.
+func (n *Namespace) close() {
+	n.mu.Lock()
+	n.closed = true
+	sockets := make([]*Socket, 0, len(n.all.members))
+	n.all.each(func(s *Socket) { sockets = append(sockets, s) })
+	n.mu.Unlock()
+	b := engine.NewBatch()
+	defer b.Flush()
+	for _, s := range sockets {
+		s.kick(b)
+	}
+}
+
+// join adds s to rooms; it stops at the first that does not fit.
+func (n *Namespace) join(s *Socket, rooms []Address) *Refusal {
+	limit := n.hub.config.Load().RoomsPerSocket
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, a := range rooms {
+		if !s.joined {
+			return nil
+		}
+		if s.inLocked(n.rooms[a.Name]) {
+			continue
+		}
+		if s.plainRoomsLocked() >= limit {
+			return &Refusal{Code: Limit, Message: "Too many rooms"}
+		}
+		addMember(indexed(n.rooms, a.Name, Room), s)
+	}
+	return nil
+}
+
+func (n *Namespace) leave(s *Socket, rooms []Address) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, a := range rooms {
+		r := n.rooms[a.Name]
+		if i := s.roomIndexLocked(r); i >= 0 {
+			n.removeMemberLocked(s, i)
+		}
+	}
+}
+
+// indexed returns the room called name in index, made on the spot.
+func indexed(index map[string]*room, name string, kind AddressKind) *room {
+	r := index[name]
+	if r == nil {
+		r = &room{name: name, kind: kind}
+		index[name] = r
+	}
+	return r
+}
+
+// addMember adds s, which must not be in r. The caller holds Namespace.mu.
+func addMember(r *room, s *Socket) {
+	r.members = append(r.members, member{session: s.session, socket: s, codec: s.client.codec, at: int32(len(s.rooms))})
+	s.rooms = append(s.rooms, membership{room: r, at: int32(len(r.members) - 1)})
+}
+
+// removeMemberLocked removes s from its i-th room. The last member of the room
+// and the last room of s move into the gaps.
+func (n *Namespace) removeMemberLocked(s *Socket, i int) {
+	r, at := s.rooms[i].room, s.rooms[i].at
+
+	last := len(r.members) - 1
+	moved := r.members[last]
+	r.members[at] = moved
+	moved.socket.rooms[moved.at].at = at
+	r.members[last] = member{}
+	r.members = r.members[:last]
+
+	last = len(s.rooms) - 1
+	s.rooms[i] = s.rooms[last]
+	s.rooms[last] = membership{}
+	s.rooms = s.rooms[:last]
+	if i < last {
+		s.rooms[i].room.members[s.rooms[i].at].at = int32(i)
+	}
+
+	switch {
+	case len(r.members) == 0 && r.kind != everybody:
+		n.dropRoomLocked(r)
+	case cap(r.members) > 64 && len(r.members) < cap(r.members)/4:
+		r.members = append(make([]member, 0, cap(r.members)/2), r.members...)
+	}
+}
+
+func (n *Namespace) dropRoomLocked(r *room) {
+	if r.kind == UserRoom {
+		delete(n.users, r.name)
+	} else {
+		delete(n.rooms, r.name)
+	}
+}
+
+// memberCount counts the sockets that a names.
+func (n *Namespace) memberCount(a Address) int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if r := n.roomLocked(a); r != nil {
+		return len(r.members)
+	}
+	if n.socketLocked(a) != nil {
+		return 1
+	}
+	return 0
+}
+
+func (n *Namespace) stats() NamespaceStats {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return NamespaceStats{Name: n.name, Sockets: len(n.all.members), Rooms: len(n.rooms)}
+}

@@ -1,0 +1,163 @@
+package hub
+
+import (
+	"time"
+
+	"github.com/caddy-realtime/realtime/parser"
+)
+
+// Policy decides what happens on the sockets of one namespace; package rules
+// implements it. Its methods are called concurrently for different sockets,
+// for one socket in order. They must not block. Each call ends when the policy
+// calls Call.End, once, before or after the method returned; a policy that
+// ends a call later must first call Call.Suspend.
+type Policy interface {
+	// Connect decides whether the socket may join the namespace, before its
+	// CONNECT is answered. What it joins and emits takes effect after End(nil),
+	// in order, behind the CONNECT answer. Ending with a Refusal answers
+	// CONNECT_ERROR with its message. Connect never suspends.
+	Connect(c Call)
+	// Event is called for each event that the client sent. Ending without an
+	// Ack answers a client that asked for one with an empty one; ending with
+	// a Refusal answers as design "Refused" says.
+	Event(c Call)
+	// Disconnect is called when the socket has left, Call.Reason says why.
+	// Nothing reaches the socket any more.
+	Disconnect(c Call)
+}
+
+// Call is one run of a rule: what it may know and what it may do. The hub
+// implements it; it is not safe for concurrent use.
+type Call interface {
+	// Name is the name of the event: the client's for Event, "connect" or
+	// "disconnect" otherwise. Valid until the method of Policy returns or,
+	// after Suspend, until End.
+	Name() string
+	// Args are the event's arguments, valid as Name is.
+	Args() parser.Args
+	// Reason is the disconnect reason, else "".
+	Reason() string
+	// Peer is the socket whose call this is.
+	Peer() Peer
+	// MemberCount counts the namespace's sockets in a room, on this node.
+	MemberCount(a Address) int
+	// Members lists the users with a socket in a room, Online those with one
+	// in the namespace, each once and sorted; IsOnline asks for one. Anonymous
+	// sockets are no users. They know this node.
+	Members(a Address) []string
+	Online() []string
+	IsOnline(user string) bool
+
+	// Suspend says that the call will end after the method returned: the
+	// hub copies what Name and Args return, so both must be asked for again.
+	// With hold, later events of the same socket wait for End (at most 64
+	// or 1 MB of them, then they are refused BUSY); without, they go on.
+	Suspend(hold bool)
+	// Join and Leave change the socket's rooms. A room that is not a plain
+	// one is refused FORBIDDEN, more than the limit LIMIT.
+	Join(rooms []Address) *Refusal
+	Leave(rooms []Address) *Refusal
+	// Emit sends an event. The Args are copied before Emit returns.
+	Emit(e Emission) *Refusal
+	// Batch collects an argument; every window the hub emits them as one
+	// array, one for each event and target.
+	Batch(window time.Duration, e Emission) *Refusal
+	// Ack answers the client's acknowledgement callback, if it asked for
+	// one; only the first Ack of a call does anything.
+	Ack(a parser.Args)
+	// Ignore ends answering: nothing is acked, not even by End(nil).
+	Ignore()
+	// Ask emits to this socket and calls then, on any goroutine, with the
+	// arguments of its acknowledgement or with a Refusal (TIMEOUT), once.
+	// The call must be suspended. The Args given to then are valid during it.
+	Ask(event string, a parser.Args, timeout time.Duration, then func(parser.Args, *Refusal))
+	// Set stores value, one JSON value without binary, as socket.data[key].
+	Set(key string, value []byte) *Refusal
+	// Disconnect removes the socket from the namespace, with closeAll the
+	// whole connection. It takes effect at once, but the call goes on.
+	Disconnect(closeAll bool)
+	// Gone reports whether the socket was disconnected meanwhile.
+	Gone() bool
+	// End ends the call; nil if it was not refused.
+	End(r *Refusal)
+}
+
+// Peer is what a rule may know of a socket. Byte slices are JSON objects,
+// immutable, and stay valid.
+type Peer interface {
+	ID() string        // 20 characters, "s_…"; public
+	Namespace() string // with its slash
+	UserID() string    // "" if anonymous
+	User() []byte      // JSON object of the claims, "id" among them; nil if anonymous
+	Data() []byte      // JSON object socket.data
+	Handshake() []byte // JSON object with the keys Node gives it, without secrets
+	Recovered() bool
+	Rooms() []string // own room first; wire names
+	InRoom(room string) bool
+}
+
+// Emission is one event to be sent.
+type Emission struct {
+	Event string
+	Args  parser.Args
+	// To are the target rooms. Self (and To nil) means the socket itself,
+	// All the whole namespace; otherwise To, where none means nobody.
+	Scope  Scope
+	To     []Address
+	Except []Address
+	// NotSelf leaves the socket itself out.
+	NotSelf  bool
+	Volatile bool // dropped for sockets that cannot take it right now
+}
+
+// Scope says how an Emission's targets are chosen.
+type Scope uint8
+
+const (
+	ToSelf  Scope = iota // the calling socket only; To is ignored
+	ToRooms              // the union of To, which may be empty
+	ToAll                // the whole namespace
+)
+
+// AddressKind says what an Address names.
+type AddressKind uint8
+
+const (
+	Room       AddressKind = iota // a plain room, named by anybody
+	UserRoom                      // all sockets of a user: made by user_room(id) only
+	SocketRoom                    // one socket: made by socket_room(id) only
+)
+
+// Address is a room as rules name it. A plain Room whose name has the form of
+// the other two is refused wherever it is used.
+type Address struct {
+	Kind AddressKind
+	Name string // of a UserRoom the user's id, of a SocketRoom the socket's id
+}
+
+// Code is the fixed word that tells a client why it was refused.
+type Code string
+
+const (
+	UnknownEvent    Code = "UNKNOWN_EVENT"
+	Invalid         Code = "INVALID"
+	Forbidden       Code = "FORBIDDEN"
+	RateLimited     Code = "RATE_LIMITED"
+	TooLarge        Code = "TOO_LARGE"
+	Limit           Code = "LIMIT"
+	Busy            Code = "BUSY"
+	Timeout         Code = "TIMEOUT"
+	UpstreamError   Code = "UPSTREAM_ERROR"
+	ProcessingError Code = "PROCESSING_ERROR"
+)
+
+// Refusal is why an event was refused. Message goes to the client; Cause, if
+// any, only to the debug log.
+type Refusal struct {
+	Code    Code
+	Message string
+	Cause   error
+}
+
+// Error makes a Refusal an error, for logs.
+func (r *Refusal) Error() string { return string(r.Code) + ": " + r.Message }

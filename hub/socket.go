@@ -1,0 +1,284 @@
+package hub
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddy-realtime/realtime/auth"
+	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/internal/rawjson"
+	"github.com/caddy-realtime/realtime/parser"
+)
+
+// Socket is one client in one namespace.
+type Socket struct {
+	// Static after construction.
+	id       string
+	ns       *Namespace
+	client   *client
+	session  *engine.Session // client.session, one step nearer
+	identity *auth.Identity  // nil if anonymous
+	auth     []byte          // what came with CONNECT, without secrets; nil if nothing
+
+	// Guarded by ns.mu.
+	joined bool
+	rooms  []membership // the namespace's room of all and the user's among them
+	left   []string     // the names of its rooms when it left; nil before
+
+	// Guarded by mu.
+	mu      sync.Mutex
+	gone    bool    // left or leaving: no further event runs
+	running bool    // a call holds the lane
+	waiting []*call // what comes after it
+	bytes   int     // size of the waiting events
+	data    []byte  // JSON object socket.data; nil: {}. Replaced, never changed
+	asks    map[int64]*ask
+	refused time.Time // when the last error event went out
+}
+
+// ask is an event that a rule sent and whose acknowledgement it waits for.
+type ask struct {
+	call  *call
+	timer *time.Timer
+	then  func(parser.Args, *Refusal)
+}
+
+// ID is the socket's public id.
+func (s *Socket) ID() string { return s.id }
+
+// Namespace is the name of the socket's namespace, with its slash.
+func (s *Socket) Namespace() string { return s.ns.name }
+
+// UserID is the user's id, "" if anonymous.
+func (s *Socket) UserID() string {
+	if s.identity == nil {
+		return ""
+	}
+	return s.identity.ID
+}
+
+// User is the JSON object of the user's claims, nil if anonymous.
+func (s *Socket) User() []byte {
+	if s.identity == nil {
+		return nil
+	}
+	return s.identity.Claims
+}
+
+// Recovered reports whether the socket took up an earlier one's state.
+func (s *Socket) Recovered() bool { return false }
+
+// Data is socket.data as a JSON object. It must not be changed.
+func (s *Socket) Data() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.data == nil {
+		return emptyObject
+	}
+	return s.data
+}
+
+var emptyObject = []byte("{}")
+
+// Handshake is what the client said of itself when it connected, as a JSON
+// object with the keys that Socket.IO's handshake has.
+func (s *Socket) Handshake() []byte {
+	head := s.session.Handshake().JSON
+	body := s.auth
+	if body == nil {
+		body = emptyObject
+	}
+	out := make([]byte, 0, len(head)+len(body)+len(`,"auth":}`))
+	out = append(out, head[:len(head)-1]...)
+	out = append(out, `,"auth":`...)
+	out = append(out, body...)
+	return append(out, '}')
+}
+
+// Rooms lists the names of the socket's rooms, its own first; when it has
+// left, those that it was in.
+func (s *Socket) Rooms() []string {
+	s.ns.mu.RLock()
+	defer s.ns.mu.RUnlock()
+	if s.left != nil {
+		return s.left
+	}
+	return s.roomNamesLocked()
+}
+
+func (s *Socket) roomNamesLocked() []string {
+	names := append(make([]string, 0, len(s.rooms)+2), s.id)
+	if id := s.UserID(); id != "" {
+		names = append(names, userPrefix+id)
+	}
+	for _, m := range s.rooms {
+		if m.room.kind == Room {
+			names = append(names, m.room.name)
+		}
+	}
+	return names
+}
+
+// InRoom reports whether the socket is in the room of that name or, when it
+// has left, was.
+func (s *Socket) InRoom(name string) bool {
+	s.ns.mu.RLock()
+	defer s.ns.mu.RUnlock()
+	if s.left != nil {
+		return slices.Contains(s.left, name)
+	}
+	id := s.UserID()
+	return name == s.id || id != "" && name == userPrefix+id || s.inLocked(s.ns.rooms[name])
+}
+
+func (s *Socket) inLocked(r *room) bool { return s.roomIndexLocked(r) >= 0 }
+
+func (s *Socket) roomIndexLocked(r *room) int {
+	if r == nil {
+		return -1
+	}
+	return slices.IndexFunc(s.rooms, func(m membership) bool { return m.room == r })
+}
+
+func (s *Socket) plainRoomsLocked() int {
+	n := 0
+	for _, m := range s.rooms {
+		if m.room.kind == Room {
+			n++
+		}
+	}
+	return n
+}
+
+// setData stores value under key.
+func (s *Socket) setData(key string, value []byte, limit int) *Refusal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.data
+	if old == nil {
+		old = emptyObject
+	}
+	next := rawjson.AppendQuote(append(make([]byte, 0, len(old)+len(key)+len(value)+4), '{'), key)
+	next = append(append(next, ':'), value...)
+	for it := rawjson.Object(old); it.Next(); {
+		if !rawjson.EqualString(it.Key(), key) {
+			next = append(append(append(append(next, ','), it.Key()...), ':'), it.Value()...)
+		}
+	}
+	next = append(next, '}')
+	if len(next) > limit {
+		return &Refusal{Code: TooLarge, Message: "Too much data"}
+	}
+	s.data = next
+	return nil
+}
+
+// send queues a packet for this socket alone, if it is still there.
+func (s *Socket) send(b *engine.Batch, p parser.Packet) {
+	p.Namespace = s.ns.wire
+	o := newOutgoing(p)
+	defer o.free()
+	s.ns.mu.RLock()
+	defer s.ns.mu.RUnlock()
+	if s.joined {
+		o.deliver(b, s.session, s.client.codec)
+	}
+}
+
+// refuse answers a refused event: through its acknowledgement, if the client
+// asked for one, else as an error event, one a second at most.
+func (s *Socket) refuse(b *engine.Batch, event string, ackID int64, r *Refusal) {
+	s.ns.hub.counts.refused.Add(1)
+	if ackID == parser.NoID && !s.mayReport() {
+		return
+	}
+	code := string(r.Code)
+	switch {
+	case s.client.codec == plainJSON:
+		s.send(b, parser.Packet{Type: parser.PlainError, ID: ackID, Data: object("code", code, "message", r.Message)})
+	case ackID == parser.NoID:
+		body := object("code", code, "message", r.Message, "event", event)
+		s.send(b, parser.Packet{Type: parser.Event, ID: parser.NoID, Name: []byte("error"), Args: parser.Args{JSON: body}})
+	default:
+		s.send(b, parser.Packet{Type: parser.Ack, ID: ackID, Args: parser.Args{JSON: object("error", r.Message, "code", code)}})
+	}
+}
+
+func (s *Socket) mayReport() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if now.Sub(s.refused) < time.Second {
+		return false
+	}
+	s.refused = now
+	return true
+}
+
+// kick disconnects the socket: the client is told and does not come back by
+// itself.
+func (s *Socket) kick(b *engine.Batch) {
+	s.send(b, parser.Packet{Type: parser.Disconnect, ID: parser.NoID})
+	s.leave(b, "server namespace disconnect")
+}
+
+// leave takes the socket out of its namespace. Its policy is told when the
+// events that it sent before have run. Only the first call does anything.
+func (s *Socket) leave(b *engine.Batch, reason string) {
+	if !s.ns.remove(s) {
+		return
+	}
+	s.mu.Lock()
+	s.gone = true
+	asks := s.asks
+	s.asks = nil
+	s.mu.Unlock()
+
+	s.ns.hub.log().Debug("socket left", "socket_id", s.id, "namespace", s.ns.name, "reason", reason)
+	for _, a := range asks {
+		a.timer.Stop()
+		a.finish(b, parser.Args{}, &Refusal{Code: Timeout, Message: "Disconnected"})
+	}
+	s.enter(b, &call{socket: s, kind: disconnectCall, packet: parser.Packet{ID: parser.NoID}, reason: reason})
+}
+
+// addAsk remembers a question under a new acknowledgement id.
+func (s *Socket) addAsk(a *ask, timeout time.Duration, limit int) (id int64, r *Refusal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.gone:
+		return 0, &Refusal{Code: Timeout, Message: "Disconnected"}
+	case len(s.asks) >= limit:
+		return 0, &Refusal{Code: Limit, Message: "Too many unanswered questions"}
+	}
+	if s.asks == nil {
+		s.asks = map[int64]*ask{}
+	}
+	id = s.ns.ackIDs.Add(1) - 1
+	s.asks[id] = a
+	a.timer = time.AfterFunc(timeout, func() {
+		if s.takeAsk(id) == nil {
+			return
+		}
+		b := engine.NewBatch()
+		defer b.Flush()
+		a.finish(b, parser.Args{}, &Refusal{Code: Timeout, Message: "No answer in time"})
+	})
+	return id, nil
+}
+
+// takeAsk returns the question with that id, once.
+func (s *Socket) takeAsk(id int64) *ask {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.asks[id]
+	delete(s.asks, id)
+	return a
+}
+
+// finish goes on with the rule that asked.
+func (a *ask) finish(b *engine.Batch, answer parser.Args, r *Refusal) {
+	a.call.resume(b, func() { a.then(answer, r) })
+}
