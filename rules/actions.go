@@ -1,0 +1,44 @@
+package rules
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// actions is the table of all steps. A new step is a type and a line here.
+var actions = map[string]func() Action{
+	"ack":        func() Action { return new(Ack) },
+	"ask":        func() Action { return new(Ask) },
+	"batch":      func() Action { return new(Batch) },
+	"broadcast":  func() Action { return new(Broadcast) },
+	"disconnect": func() Action { return new(Disconnect) },
+	"emit":       func() Action { return new(Emit) },
+	"if":         func() Action { return new(If) },
+	"ignore":     func() Action { return new(Ignore) },
+	"join":       func() Action { return new(Join) },
+	"leave":      func() Action { return new(Leave) },
+	"log":        func() Action { return new(Log) },
+	"require":    func() Action { return new(Require) },
+	"set":        func() Action { return new(SetData) },
+}
+
+func newAction(name string) (Action, error) {
+	create := actions[name]
+	if create == nil {
+		return nil, fmt.Errorf("unknown step %s; there are %s", name, strings.Join(slices.Sorted(maps.Keys(actions)), ", "))
+	}
+	return create(), nil
+}
+
+// actionName is the key of a's type in the table, "" if it is not there.
+func actionName(a Action) string {
+	for name, create := range actions {
+		if reflect.TypeOf(create()) == reflect.TypeOf(a) {
+			return name
+		}
+	}
+	return ""
+}

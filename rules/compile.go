@@ -1,0 +1,361 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"sync"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+
+	"github.com/caddy-realtime/realtime/hub"
+)
+
+// Options are what rules need beside themselves. The zero value is ready.
+type Options struct {
+	// AllowRooms is a CEL expression over `room` and the variables of rules.
+	// It is asked for each room that a client's own choice would join; if it
+	// is not true the join is refused FORBIDDEN. Default: any room.
+	AllowRooms string
+	// Logger gets what the step log writes; default: nowhere.
+	Logger *slog.Logger
+}
+
+// Set is what Compile makes of a namespace's rules: the policy of its sockets.
+// It is immutable and safe for concurrent use.
+type Set struct {
+	connect, disconnect *code
+	events              map[string]*code
+	any                 *code           // `on *`
+	reserved            map[string]bool // never matched by it
+	allow               condition       // of Options.AllowRooms, or nil
+	log                 *slog.Logger
+}
+
+var _ hub.Policy = (*Set)(nil)
+
+// ruleKind is what a rule answers.
+type ruleKind uint8
+
+const (
+	eventRule ruleKind = iota
+	connectRule
+	disconnectRule
+)
+
+// code is a compiled rule, or several that run one after the other.
+type code struct {
+	ops    []op
+	starts []int // where each rule begins
+	slots  int   // answers to keep
+	logs   quota
+}
+
+// op is one step. It returns why the event is refused, or suspended.
+type op func(r *run) *hub.Refusal
+
+// baseEnv is the environment that all rules share.
+var baseEnv = sync.OnceValues(newEnv)
+
+// Compile checks rules and compiles them. own replaces the presets' rules for
+// the same event; rules for connect and disconnect add up, presets first. Two
+// own rules, or those of two presets, for one event are an error. Errors begin
+// with the file and line of a rule from a Caddyfile, or the path of one from
+// JSON: rules[2].steps[0].
+func Compile(own []Rule, presets [][]Rule, o Options) (*Set, error) {
+	env, err := baseEnv()
+	if err != nil {
+		return nil, err
+	}
+	s := &Set{events: map[string]*code{}, reserved: maps.Clone(ownEvents), log: o.Logger}
+	maps.Copy(s.reserved, socketIOEvents)
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.allow, err = compileAllowRooms(env, s, o.AllowRooms); err != nil {
+		return nil, err
+	}
+	for _, rules := range presets {
+		for i := range rules {
+			for _, event := range emitted(rules[i].Steps) {
+				s.reserved[event] = true
+			}
+		}
+	}
+	inherited, err := unique(slices.Concat(presets...), false)
+	if err != nil {
+		return nil, err
+	}
+	mine, err := unique(own, true)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range inherited {
+		if _, replaced := find(mine, r.Event); replaced && kindOf(r.Event) == eventRule {
+			continue
+		}
+		if err := s.add(env, r); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range mine {
+		if err := s.add(env, r); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// socketIOEvents are reserved by Socket.IO: the stock client drops a connection
+// on which one comes as an event.
+var socketIOEvents = map[string]bool{
+	"connect": true, "connect_error": true, "disconnect": true, "disconnecting": true, "newListener": true, "removeListener": true,
+}
+
+// ownEvents are sent by the server only, or answered by it.
+var ownEvents = map[string]bool{"error": true, "token-expired": true, "auth-refresh": true}
+
+// emitted are the events that steps send.
+func emitted(steps []Step) (events []string) {
+	for _, s := range steps {
+		if e, ok := s.Action.(emitting); ok {
+			events = append(events, e.emits()...)
+		}
+	}
+	return events
+}
+
+// placedRule is a rule with its place in the configuration, as errors name it.
+type placedRule struct {
+	Rule
+	path  string // of a rule from JSON
+	where string
+}
+
+// unique gives rules their places and checks that no event is named twice,
+// except connect and disconnect by several presets.
+func unique(rules []Rule, own bool) ([]placedRule, error) {
+	var out []placedRule
+	for i, r := range rules {
+		path := "on[" + strconv.Itoa(i) + "]"
+		where := r.at.or(path)
+		before, twice := find(out, r.Event)
+		if twice && (own || kindOf(r.Event) == eventRule) {
+			return nil, placed(where, "on %s: there is another rule for it at %s", r.Event, before.where)
+		}
+		out = append(out, placedRule{r, path, where})
+	}
+	return out, nil
+}
+
+func find(rules []placedRule, event string) (r placedRule, ok bool) {
+	i := slices.IndexFunc(rules, func(r placedRule) bool { return r.Event == event })
+	if i < 0 {
+		return placedRule{}, false
+	}
+	return rules[i], true
+}
+
+func kindOf(event string) ruleKind {
+	switch event {
+	case "connect":
+		return connectRule
+	case "disconnect":
+		return disconnectRule
+	}
+	return eventRule
+}
+
+// add compiles a rule into s.
+func (s *Set) add(env *cel.Env, r placedRule) error {
+	if err := checkEvent(r.Event); err != nil {
+		return placed(r.where, "on %s: %w", r.Event, err)
+	}
+	c := &compiler{scope: scope{env: env}, set: s, kind: kindOf(r.Event), code: s.code(r.Event), end: new(int)}
+	c.code.starts = append(c.code.starts, len(c.code.ops))
+	if err := c.block(r.Steps, r.path); err != nil {
+		return err
+	}
+	*c.end = len(c.code.ops)
+	return nil
+}
+
+// code is where the rules for an event go.
+func (s *Set) code(event string) *code {
+	target := &s.any
+	switch event {
+	case "connect":
+		target = &s.connect
+	case "disconnect":
+		target = &s.disconnect
+	case "*":
+	default:
+		s.events[event] = &code{}
+		return s.events[event]
+	}
+	if *target == nil {
+		*target = &code{}
+	}
+	return *target
+}
+
+func checkEvent(event string) error {
+	switch {
+	case event == "":
+		return errors.New("an event is missing")
+	case len(event) > maxEventName:
+		return errors.New("the name of an event is too long")
+	case event == "connect", event == "disconnect", event == "auth-refresh":
+		return nil
+	case socketIOEvents[event], ownEvents[event]:
+		return errors.New("clients cannot send an event of this name")
+	}
+	return nil
+}
+
+func compileAllowRooms(env *cel.Env, s *Set, text string) (condition, error) {
+	if text == "" {
+		return nil, nil
+	}
+	env, err := env.Extend(cel.Variable("room", cel.StringType))
+	if err != nil {
+		return nil, fmt.Errorf("allow_rooms: %w", err)
+	}
+	c := &compiler{scope: scope{env: env, room: true}, set: s}
+	allow, err := c.condition(text)
+	if err != nil {
+		return nil, fmt.Errorf("allow_rooms: %w", err)
+	}
+	return allow, nil
+}
+
+// compiler compiles one rule.
+type compiler struct {
+	scope
+	set  *Set
+	kind ruleKind
+	code *code
+	end  *int   // the program counter behind the rule
+	path string // of the present step, were it JSON
+}
+
+func (c *compiler) add(o op) { c.code.ops = append(c.code.ops, o) }
+
+// block compiles steps, which stand at path in JSON. What they declare is
+// known in them only.
+func (c *compiler) block(steps []Step, path string) error {
+	outer := c.scope
+	for i, s := range steps {
+		c.path = path + ".steps[" + strconv.Itoa(i) + "]"
+		where := s.at.or(c.path)
+		if s.Action == nil {
+			return placed(where, "a step without an action")
+		}
+		if err := s.Action.compile(c); isPlaced(err) {
+			return err
+		} else if err != nil {
+			return placed(where, "%s: %w", actionName(s.Action), err)
+		}
+	}
+	c.scope = outer
+	return nil
+}
+
+var identifierForm = regexp.MustCompile(`^[_a-zA-Z][_a-zA-Z0-9]*$`)
+
+// declare makes name a variable of the steps that follow, a list.
+func (c *compiler) declare(name string) (slot int, err error) {
+	if !identifierForm.MatchString(name) {
+		return 0, fmt.Errorf("%s is no CEL identifier", name)
+	}
+	_, known := roots[name]
+	if _, declared := c.vars[name]; known || declared {
+		return 0, fmt.Errorf("%s is a variable already", name)
+	}
+	if _, issues := c.env.Parse(name); issues.Err() != nil {
+		return 0, fmt.Errorf("%s is a reserved word of CEL", name)
+	}
+	env, err := c.env.Extend(cel.Variable(name, cel.ListType(cel.DynType)))
+	if err != nil {
+		return 0, err
+	}
+	vars := maps.Clone(c.vars)
+	if vars == nil {
+		vars = map[string]int{}
+	}
+	slot = c.code.slots
+	c.code.slots++
+	vars[name] = slot
+	c.env, c.vars = env, vars
+	return slot, nil
+}
+
+// check parses and type-checks an expression.
+func (c *compiler) check(text string) (*source, error) {
+	if text == "" {
+		return nil, errors.New("an expression is missing")
+	}
+	src, err := c.scope.check(text)
+	if err != nil {
+		return nil, err
+	}
+	return src, nil
+}
+
+func (c *compiler) condition(text string) (condition, error) {
+	src, err := c.check(text)
+	if err != nil {
+		return nil, err
+	}
+	if k := src.out.Kind(); k != types.BoolKind && k != types.DynKind {
+		return nil, fmt.Errorf("%s: a condition must be true or false, this is %s", text, src.out)
+	}
+	cond, err := src.condition(src.ast.Expr())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", text, err)
+	}
+	return cond, nil
+}
+
+func (c *compiler) emitter(text string) (emitter, error) {
+	src, err := c.check(text)
+	if err != nil {
+		return nil, err
+	}
+	if k := src.out.Kind(); k == types.TypeKind || k == types.OpaqueKind {
+		return nil, fmt.Errorf("%s: JSON has no value for %s", text, src.out)
+	}
+	e, err := src.emitter(src.ast.Expr())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", text, err)
+	}
+	return e, nil
+}
+
+// targets compiles an expression that names rooms; fromClient says whether
+// the client has a hand in which.
+func (c *compiler) targets(text string) (t targets, fromClient bool, err error) {
+	src, err := c.check(text)
+	if err != nil {
+		return nil, false, err
+	}
+	switch src.out.Kind() {
+	case types.StringKind, types.IntKind, types.ListKind, types.DynKind:
+	case types.OpaqueKind:
+		if src.out.TypeName() == addressType.TypeName() {
+			break
+		}
+		fallthrough
+	default:
+		return nil, false, fmt.Errorf("%s: a room is a string, an int, an address or a list of them, this is %s", text, src.out)
+	}
+	if t, err = src.targets(); err != nil {
+		return nil, false, fmt.Errorf("%s: %w", text, err)
+	}
+	return t, src.fromClient, nil
+}

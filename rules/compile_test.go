@@ -1,0 +1,380 @@
+package rules_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/rules"
+)
+
+func TestErrors(t *testing.T) {
+	for _, test := range []struct{ text, want string }{
+		// The rule.
+		{"on\n", `Caddyfile:1: on: exactly one event is expected`},
+		{"on a b {\n}", `Caddyfile:1: on: exactly one event is expected`},
+		{"\non `a` {\n}", `Caddyfile:2: on: a: a name, not an expression, is expected`},
+		{"on a {\nfly high\n}", `Caddyfile:2: unknown step fly; there are ack, ask, batch, broadcast, disconnect, emit, if, ignore, join, leave, log, require, set`},
+		{"on a {\nif true {\nif true {\nbatch soon x 1\n}\n}\n}", `Caddyfile:4: batch: a window: soon is no duration`},
+		{"on a {\njoin x {\nack\n}\n}", `Caddyfile:2: join takes no block`},
+		{"on error {\n}", `Caddyfile:1: on error: clients cannot send an event of this name`},
+		{"on token-expired {\n}", `Caddyfile:1: on token-expired: clients cannot send an event of this name`},
+		{"on disconnecting {\n}", `Caddyfile:1: on disconnecting: clients cannot send an event of this name`},
+		{"on a {\n}\non b {\n}\non a {\n}", `Caddyfile:5: on a: there is another rule for it at Caddyfile:1`},
+		{"on connect {\n}\non connect {\n}", `Caddyfile:3: on connect: there is another rule for it at Caddyfile:1`},
+		// Expressions.
+		{"on a {\n\n# nothing\nemit x hello\n}", `Caddyfile:4: emit: hello: undeclared name hello; quote it if it is a string: "hello"`},
+		{"on a {\nack {\"success\": true}\n}", `Caddyfile:2: ack: {"success":: Syntax error`},
+		{"on a {\nemit x `hello + data`\n}", `Caddyfile:2: emit: hello + data: undeclared name hello; quote it if it is a string`},
+		{"on a {\nemit x data.a + data.b\n}", `Caddyfile:2: emit: +: Syntax error: mismatched input '+'; an expression with spaces or quotes stands in backticks`},
+		{"on a {\nemit x data.a + data.b\n}", `; an expression with spaces or quotes stands in backticks`},
+		{"on a {\njoin data.a + data.b\n}", `Caddyfile:2: join: unexpected +; an expression with spaces or quotes stands in backticks`},
+		{"on a {\nrequire data.a != \"\"\n}", `Caddyfile:2: require: the message stands in double quotes, and an expression with spaces in backticks; this is neither: !=`},
+		{"on a {\nrequire data.a in user.roles\n}", `Caddyfile:2: require: the message stands in double quotes, and an expression with spaces in backticks; this is neither: in`},
+		{"on a {\nrequire `1 + 1`\n}", `Caddyfile:2: require: 1 + 1: a condition must be true or false, this is int`},
+		{"on a {\nrequire `1 + \"a\"`\n}", `Caddyfile:2: require: 1 + "a": found no matching overload for '_+_' applied to '(int, string)'`},
+		{"on a {\nrequire\n}", `Caddyfile:2: require: a condition is missing`},
+		{"on a {\nrequire true \"x\" NOPE\n}", `Caddyfile:2: require: unknown code NOPE`},
+		{"on a {\nif data.x {\nif data.y {\nack nope\n}\n}\n}", `Caddyfile:4: ack: nope: undeclared name nope`},
+		{"on a {\nrequire `data.s.matches(data.p)`\n}", `Caddyfile:2: require: data.s.matches(data.p): the pattern of matches must be a constant string`},
+		{"on a {\nrequire `matches(data.s, data.p)`\n}", `the pattern of matches must be a constant string`},
+		{"on a {\nack `data.f.format([1])`\n}", `the format of format must be a constant string`},
+		{"on a {\nack `timestamp(data.t).getHours(data.tz)`\n}", `a time zone must be a constant string`},
+		{"on a {\nrequire `data.s.matches(\"(\")`\n}", `Caddyfile:2: require: data.s.matches("("): error parsing regexp`},
+		{"on a {\nack `sets.contains([1], [1])`\n}", `undeclared name sets`},
+		{"on a {\nack `[1].distinct()`\n}", `undeclared name distinct`},
+		{"on a {\nack `in_room(1, 2)`\n}", `found no matching overload for 'in_room'`},
+		{"on a {\nack namespace\n}", `Caddyfile:2: ack: namespace: reserved identifier: namespace`},
+		{"on a {\nack `type(data)`\n}", `JSON has no value for type`},
+		{"on a {\nack `user_room(1)`\n}", `JSON has no value for`},
+		{"on a {\nack `{1: 2}`\n}", `the keys of a map must be strings`},
+		{"on a {\nack `{\"a\": 1, \"a\": 2}`\n}", `a map has the key "a" twice`},
+		{"on a {\nack `" + repeat("1 + ", 2000) + "1`\n}", `expression code point size exceeds limit`},
+		{"on a {\njoin true\n}", `Caddyfile:2: join: true: a room is a string, an int, an address or a list of them, this is bool`},
+		// Steps.
+		{"on a {\nemit\n}", `Caddyfile:2: emit: an event is missing`},
+		{"on a {\nemit connect\n}", `Caddyfile:2: emit: connect is reserved by Socket.IO`},
+		{"on a {\nemit x data to\n}", `Caddyfile:2: emit: a room behind to is missing`},
+		{"on a {\nemit x data to \"a\" \"b\"\n}", `Caddyfile:2: emit: unexpected b`},
+		{"on a {\nbatch soon x data\n}", `Caddyfile:2: batch: a window: soon is no duration such as 500ms or 10s`},
+		{"on a {\nbatch 1s x args...\n}", `Caddyfile:2: batch: one value is expected`},
+		{"on a {\nset k args...\n}", `Caddyfile:2: set: one value is expected`},
+		{"on a {\nlog args...\n}", `Caddyfile:2: log: one value is expected`},
+		{"on a {\nask data q\n}", `Caddyfile:2: ask: data is a variable already`},
+		{"on a {\nask b q\nask b q\n}", `Caddyfile:3: ask: b is a variable already`},
+		{"on a {\nask a-b q\n}", `Caddyfile:2: ask: a-b is no CEL identifier`},
+		{"on a {\nask while q\n}", `Caddyfile:2: ask: while is a reserved word of CEL`},
+		{"on a {\nask b q timeout 0s\n}", `Caddyfile:2: ask: the timeout: 0s is no duration`},
+		{"on a {\nif true {\nask b q\n}\nack b\n}", `Caddyfile:5: ack: b: undeclared name b`},
+		{"on connect {\nask b q\n}", `Caddyfile:2: ask: only in the rule of a client's event can be waited`},
+		{"on disconnect {\nask b q\n}", `Caddyfile:2: ask: only in the rule`},
+		{"on connect {\nack 1\n}", `Caddyfile:2: ack: only an event of a client can be acknowledged`},
+		{"on connect {\nignore\n}", `Caddyfile:2: ignore: connect must be answered; use require`},
+		{"on connect {\nemit *\n}", `Caddyfile:2: emit: * as a name stands for a client's event, and here is none`},
+	} {
+		_, err := compileError(test.text, rules.Options{})
+		if err == nil {
+			t.Errorf("%s\ncompiles, want error %s", short(test.text), test.want)
+		} else if !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") || strings.Count(err.Error(), "Caddyfile") > 1 && !strings.Contains(err.Error(), "another") {
+			t.Errorf("%s\ngot  %v\nwant %s", short(test.text), err, test.want)
+		}
+	}
+}
+
+func TestErrorsOfJSON(t *testing.T) {
+	for _, test := range []struct{ json, want string }{
+		{`[{"event":"a","steps":[{"ack":{"args":["1","hello"]}}]}]`, `on[0].steps[0]: ack: hello: undeclared name hello`},
+		{`[{"event":"b"},{"event":"a","steps":[{"ignore":{}},{"if":{"condition":"true","steps":[{"join":{"rooms":""}}]}}]}]`, `on[1].steps[1].if.steps[0]: join: an expression is missing`},
+		{`[{"event":"a"},{"event":"a"}]`, `on[1]: on a: there is another rule for it at on[0]`},
+		{`[{"event":""}]`, `on[0]: on : an event is missing`},
+		{`[{"event":"a","steps":[{"emit":{}}]}]`, `on[0].steps[0]: emit: an event is missing`},
+		{`[{"event":"a","steps":[{"set":{"value":"1"}}]}]`, `on[0].steps[0]: set: a key is missing`},
+		{`[{"event":"a","steps":[{"batch":{"event":"x","arg":"1"}}]}]`, `on[0].steps[0]: batch: the window must be longer than nothing`},
+		{`[{"event":"a","steps":[{"fly":{}}]}]`, `unknown step fly`},
+		{`[{"event":"a","steps":[{"ack":{},"join":{}}]}]`, `a step is an object with one key`},
+		{`[{"event":"a","steps":[{"ack":{"argz":[]}}]}]`, `unknown field "argz"`},
+		{`[{"event":"a","step":[]}]`, `unknown field "step"`},
+	} {
+		var own []rules.Rule
+		err := json.Unmarshal([]byte(test.json), &own)
+		if err == nil {
+			_, err = rules.Compile(own, nil, rules.Options{})
+		}
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s\ngot  %v\nwant %s", test.json, err, test.want)
+		}
+	}
+}
+
+// TestJSON reads every step from its Caddyfile form and from its JSON form.
+func TestJSON(t *testing.T) {
+	const text = `on test {
+		require data.a "No \"a\"" FORBIDDEN
+		join data.room
+		leave "r"
+		emit x data args... "q" to * except data.room volatile
+		broadcast * to ` + "`[\"a\"]`" + `
+		ack
+		ask b question 1 timeout 3s
+		set k b
+		if data.x {
+			ignore
+		}
+		disconnect false
+		log data
+		batch 100ms y data to "r"
+	}`
+	const want = `{"event":"test","steps":[` +
+		`{"require":{"condition":"data.a","message":"No \"a\"","code":"FORBIDDEN"}},` +
+		`{"join":{"rooms":"data.room"}},` +
+		`{"leave":{"rooms":"\"r\""}},` +
+		`{"emit":{"event":"x","args":["data","args...","\"q\""],"to":"*","except":"data.room","volatile":true}},` +
+		`{"broadcast":{"event":"*","to":"[\"a\"]"}},` +
+		`{"ack":{}},` +
+		`{"ask":{"name":"b","event":"question","args":["1"],"timeout":"3s"}},` +
+		`{"set":{"key":"k","value":"b"}},` +
+		`{"if":{"condition":"data.x","steps":[{"ignore":{}}]}},` +
+		`{"disconnect":{"close":"false"}},` +
+		`{"log":{"value":"data"}},` +
+		`{"batch":{"window":"100ms","event":"y","arg":"data","to":"\"r\""}}]}`
+	parsed, err := rules.Parse("Caddyfile", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := json.Marshal(parsed[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	var again rules.Rule
+	if err := json.Unmarshal(got, &again); err != nil {
+		t.Fatal(err)
+	}
+	if second, err := json.Marshal(again); err != nil || string(second) != want {
+		t.Errorf("read back: %s, %v", second, err)
+	}
+	if _, err := rules.Compile([]rules.Rule{again}, nil, rules.Options{}); err != nil {
+		t.Error(err)
+	}
+	var d rules.Duration
+	if err := json.Unmarshal([]byte(`1000000000`), &d); err != nil || fmt.Sprint(d) != "1000000000" {
+		t.Errorf("a duration in nanoseconds: %v, %v", d, err)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	preset := func(text string) []rules.Rule {
+		r, err := rules.Parse("preset", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	own := preset(`
+		on a {
+			ack "own"
+		}
+		on * {
+			emit * args... to "any"
+		}
+		on connect {
+			emit hello "own"
+		}
+		on disconnect {
+			broadcast left reason
+		}`)
+	presets := [][]rules.Rule{preset(`
+		on a {
+			ack "preset"
+			emit a-made
+		}
+		on b {
+			ack "b"
+			if true {
+				broadcast b-made
+			}
+			emit b
+		}
+		on connect {
+			require data.never "First"
+		}
+		on disconnect {
+			emit x data.missing
+			emit never
+		}`), preset(`
+		on c {
+			ack "c"
+		}
+		on connect {
+			emit hello "second"
+		}
+		on disconnect {
+			emit y to "second"
+			if true {
+				ignore
+			}
+			emit never
+		}`)}
+	set, err := rules.Compile(own, presets, rules.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ event, args, want string }{
+		{"a", ``, `ack "own"`},
+		{"b", ``, `ack "b"; emit b-made() all notself; emit b() self`},
+		{"c", ``, `ack "c"`},
+		{"other", `1,2`, `emit other(1,2) to [any]`},
+		{"b-made", ``, `refused UNKNOWN_EVENT: Unknown event b-made`},
+		{"a-made", ``, `refused UNKNOWN_EVENT: Unknown event a-made`},
+		{"error", ``, `refused UNKNOWN_EVENT: Unknown event error`},
+		{"token-expired", ``, `refused UNKNOWN_EVENT: Unknown event token-expired`},
+		{"auth-refresh", ``, `refused UNKNOWN_EVENT: Unknown event auth-refresh`},
+		{"newListener", ``, `refused UNKNOWN_EVENT: Unknown event newListener`},
+		{"connect", ``, `refused INVALID: First`},
+		{"connect", `{"never":true}`, `emit hello("second") self; emit hello("own") self`},
+		{"disconnect", ``, `emit y() to [second]; ignore; emit left("transport close") all notself; refused INVALID: Missing field missing`},
+	} {
+		c := newCall(test.event, test.args)
+		c.reason = "transport close"
+		if got := c.run(t, set); got != test.want {
+			t.Errorf("%s(%s)\ngot  %s\nwant %s", test.event, test.args, got, test.want)
+		}
+	}
+
+	empty := compile(t, "", rules.Options{})
+	for event, want := range map[string]string{"connect": "", "disconnect": "", "x": "refused UNKNOWN_EVENT: Unknown event x"} {
+		if got := newCall(event, "").run(t, empty); got != want {
+			t.Errorf("without rules, %s: %s", event, got)
+		}
+	}
+
+	_, err = rules.Compile(nil, [][]rules.Rule{preset("on a {\n}"), preset("\non a {\n}")}, rules.Options{})
+	if err == nil || err.Error() != "preset:2: on a: there is another rule for it at preset:1" {
+		t.Errorf("two presets for one event: %v", err)
+	}
+}
+
+func TestAllowRooms(t *testing.T) {
+	o := rules.Options{AllowRooms: `room.startsWith("org:" + user.org + ":") || room == "7"`}
+	set := compile(t, `
+		on client {
+			join data
+		}
+		on stored {
+			join socket.data.room
+		}
+		on list {
+			join `+"`[\"fixed\", data]`"+`
+		}
+		on fixed {
+			join "fixed"
+			join `+"`\"org:\" + user.org`"+`
+			join user_room(user.id)
+			join `+"`\"me:\" + sender`"+`
+		}
+		on address {
+			join user_room(data)
+		}`, o)
+	for _, test := range []struct{ event, args, want string }{
+		{"client", `"org:acme:x"`, `join [org:acme:x]`},
+		{"client", `"org:evil:x"`, `refused FORBIDDEN: Room not allowed`},
+		{"client", `["org:acme:x","y"]`, `refused FORBIDDEN: Room not allowed`},
+		{"client", `7`, `join [7]`},
+		{"client", `8`, `refused FORBIDDEN: Room not allowed`},
+		{"stored", ``, `refused FORBIDDEN: Room not allowed`},
+		{"list", `"org:acme:x"`, `refused FORBIDDEN: Room not allowed`},
+		{"fixed", ``, `join [fixed]; join [org:acme]; join [user bob]; join [me:bob]`},
+		{"address", `"eve"`, `join [user eve]`},
+	} {
+		c := newCall(test.event, test.args).as("bob")
+		c.peer.data = `{"room":"stored"}`
+		if got := c.run(t, set); got != test.want {
+			t.Errorf("%s(%s)\ngot  %s\nwant %s", test.event, test.args, got, test.want)
+		}
+	}
+	if got, want := newCall("client", `"org:acme:x"`).run(t, set), `refused FORBIDDEN: Room not allowed`; got != want {
+		t.Errorf("anonymous, where allow_rooms cannot be evaluated: %s", got)
+	}
+	for expr, want := range map[string]string{
+		`rooms == "x"`: `allow_rooms: rooms == "x": undeclared name rooms`,
+		`size(room)`:   `allow_rooms: size(room): a condition must be true or false, this is int`,
+	} {
+		if _, err := rules.Compile(nil, nil, rules.Options{AllowRooms: expr}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", expr, err)
+		}
+	}
+}
+
+func TestPresence(t *testing.T) {
+	set := compile(t, "on test {\nack members(data) online() is_online(\"a\") `is_online(\"c\")` `size(members(user_room(1)))`\n}", rules.Options{})
+	if got, want := newCall("test", `"r"`).run(t, set), `ack ["member of r"],["a","b"],true,false,1`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestConcurrent runs one Set for many sockets at once; the race detector
+// judges, and no run may see another's arguments.
+func TestConcurrent(t *testing.T) {
+	set := compile(t, "on test {\nrequire `data.n >= 0 && [1, 2].exists(x, x > 1)`\nset n `data.n + 0`\nack `merge(data, {\"s\": sender})` `[data.n].map(x, x)`\n}", rules.Options{})
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 100 {
+				n := i*1000 + j
+				c := newCall("test", fmt.Sprintf(`{"n":%d}`, n))
+				want := fmt.Sprintf(`set n=%d; ack {"n":%d,"s":"%s"},[%d]`, n, n, socketID, n)
+				set.Event(c)
+				if got := c.log(); got != want {
+					t.Errorf("got %s, want %s", got, want)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestHubRefusals(t *testing.T) {
+	set := compile(t, "on test {\njoin \"a\"\nack 1\n}", rules.Options{})
+	c := newCall("test", "")
+	c.limit = true
+	if got, want := c.run(t, set), `refused LIMIT: Too many rooms`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestPresetsCompile(t *testing.T) {
+	names := rules.PresetNames()
+	if want := []string{"chat", "rooms", "updates"}; !slices.Equal(names, want) {
+		t.Errorf("presets %v, want %v", names, want)
+	}
+	var all [][]rules.Rule
+	for _, name := range names {
+		preset, err := rules.Preset(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, _ := rules.Preset(name)
+		if !reflect.DeepEqual(preset, again) {
+			t.Errorf("%s differs from itself", name)
+		}
+		all = append(all, preset)
+	}
+	if _, err := rules.Compile(nil, all, rules.Options{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := rules.Preset("nope"); err == nil || err.Error() != "unknown preset nope; there are chat, rooms, updates" {
+		t.Error(err)
+	}
+	if _, ok := rules.PresetSource("../chat"); ok {
+		t.Error("a preset outside")
+	}
+}
+
+var _ hub.Policy = (*rules.Set)(nil)

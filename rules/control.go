@@ -1,0 +1,269 @@
+package rules
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-realtime/realtime/hub"
+)
+
+// Require refuses the event unless a condition holds. A condition that cannot
+// be evaluated does not hold.
+//
+//	require <bool> [<message> [<CODE>]]
+type Require struct {
+	// CEL expression.
+	Condition string `json:"condition"`
+	// What the client is told; default "Invalid arguments" or, if a field is
+	// missing, which.
+	Message string `json:"message,omitempty"`
+	// The code beside it, one of design section 2; default INVALID.
+	Code hub.Code `json:"code,omitempty"`
+}
+
+var codes = map[hub.Code]bool{
+	hub.UnknownEvent: true, hub.Invalid: true, hub.Forbidden: true, hub.RateLimited: true, hub.TooLarge: true,
+	hub.Limit: true, hub.Busy: true, hub.Timeout: true, hub.UpstreamError: true, hub.ProcessingError: true,
+}
+
+func (s *Require) parse(l *reader) (err error) {
+	if s.Condition, err = l.expr("a condition"); err != nil || !l.more() {
+		return err
+	}
+	if s.Message, err = l.text("the message"); err != nil || !l.more() {
+		return err
+	}
+	code, err := l.word("the code")
+	s.Code = hub.Code(code)
+	return err
+}
+
+func (s *Require) compile(c *compiler) error {
+	if s.Code != "" && !codes[s.Code] {
+		return fmt.Errorf("unknown code %s", s.Code)
+	}
+	when, err := c.condition(s.Condition)
+	if err != nil {
+		return err
+	}
+	no := hub.Refusal{Code: hub.Invalid, Message: msgInvalid}
+	if s.Code != "" {
+		no.Code = s.Code
+	}
+	if s.Message != "" {
+		no.Message = s.Message
+	}
+	c.add(func(r *run) *hub.Refusal {
+		ok, err := when(r)
+		switch {
+		case ok && err == nil:
+			return nil
+		case err == nil:
+			return &no
+		}
+		cause := asRefusal(err)
+		if s.Message == "" || cause.Code == hub.TooLarge {
+			return cause
+		}
+		return &hub.Refusal{Code: no.Code, Message: no.Message, Cause: cause}
+	})
+	return nil
+}
+
+// If runs steps only if a condition holds. A condition that cannot be
+// evaluated refuses the event.
+//
+//	if <bool> { <steps> }
+type If struct {
+	// CEL expression.
+	Condition string `json:"condition"`
+	// What is done if it is true.
+	Steps []Step `json:"steps,omitempty"`
+}
+
+func (s *If) parse(l *reader) (err error) {
+	if s.Condition, err = l.expr("a condition"); err != nil {
+		return err
+	}
+	s.Steps, err = parseSteps(l.block)
+	l.block = nil
+	return err
+}
+
+func (s *If) compile(c *compiler) error {
+	when, err := c.condition(s.Condition)
+	if err != nil {
+		return err
+	}
+	after := 0 // the program counter behind the block, known below
+	c.add(func(r *run) *hub.Refusal {
+		ok, err := when(r)
+		if err != nil {
+			return asRefusal(err)
+		}
+		if !ok {
+			r.pc = after
+		}
+		return nil
+	})
+	if err := c.block(s.Steps, c.path+".if"); err != nil {
+		return err
+	}
+	after = len(c.code.ops)
+	return nil
+}
+
+func (s *If) emits() []string { return emitted(s.Steps) }
+
+// Ignore ends the rule; the client gets no answer, not even an empty
+// acknowledgement.
+//
+//	ignore
+type Ignore struct{}
+
+func (*Ignore) parse(*reader) error { return nil }
+
+func (*Ignore) compile(c *compiler) error {
+	if c.kind == connectRule {
+		return errors.New("connect must be answered; use require")
+	}
+	end := c.end
+	c.add(func(r *run) *hub.Refusal {
+		r.call.Ignore()
+		r.pc = *end
+		return nil
+	})
+	return nil
+}
+
+// Disconnect removes the socket from the namespace and, unless the condition
+// is false, closes the underlying connection. The rule goes on.
+//
+//	disconnect [<bool>]
+type Disconnect struct {
+	// CEL expression: whether the connection is closed, and with it the
+	// sockets of its other namespaces; default false, as Socket.IO's own.
+	Close string `json:"close,omitempty"`
+}
+
+func (s *Disconnect) parse(l *reader) (err error) {
+	s.Close, err = l.optionalExpr()
+	return err
+}
+
+func (s *Disconnect) compile(c *compiler) error {
+	text := s.Close
+	if text == "" {
+		text = "false"
+	}
+	closes, err := c.condition(text)
+	if err != nil {
+		return err
+	}
+	c.add(func(r *run) *hub.Refusal {
+		ok, err := closes(r)
+		if err != nil {
+			return asRefusal(err)
+		}
+		r.call.Disconnect(ok)
+		return nil
+	})
+	return nil
+}
+
+// SetData stores a value as socket.data.<key>.
+//
+//	set <key> <value>
+type SetData struct {
+	// Name of the key.
+	Key string `json:"key"`
+	// CEL expression; its value must not have binary data in it.
+	Value string `json:"value"`
+}
+
+func (s *SetData) parse(l *reader) (err error) {
+	if s.Key, err = l.word("a key"); err != nil {
+		return err
+	}
+	s.Value, err = l.expr("a value")
+	return err
+}
+
+func (s *SetData) compile(c *compiler) error {
+	if s.Key == "" {
+		return errors.New("a key is missing")
+	}
+	value, err := c.value(s.Value)
+	if err != nil {
+		return err
+	}
+	c.add(func(r *run) *hub.Refusal {
+		args, err := value.build(r)
+		if err != nil {
+			return asRefusal(err)
+		}
+		if len(args.Bin) > 0 {
+			return errBinary
+		}
+		return r.call.Set(s.Key, bytes.Clone(args.JSON))
+	})
+	return nil
+}
+
+// Log writes a value to the log, as a field: at most 1 KB, ten times a second
+// for each event.
+//
+//	log <value>
+type Log struct {
+	// CEL expression.
+	Value string `json:"value"`
+}
+
+const (
+	maxLog       = 1024 // bytes of a logged value
+	logsPerEvent = 10   // in a second
+)
+
+func (s *Log) parse(l *reader) (err error) {
+	s.Value, err = l.expr("a value")
+	return err
+}
+
+func (s *Log) compile(c *compiler) error {
+	value, err := c.value(s.Value)
+	if err != nil {
+		return err
+	}
+	c.add(func(r *run) *hub.Refusal {
+		if !r.code.logs.take(time.Now()) {
+			return nil
+		}
+		args, err := value.build(r)
+		if err != nil {
+			return asRefusal(err)
+		}
+		text := strings.ToValidUTF8(string(args.JSON[:min(len(args.JSON), maxLog)]), "")
+		peer := r.call.Peer()
+		r.set.log.Info("rule", "event", strings.Clone(r.call.Name()), "value", text, "socket_id", peer.ID(), "namespace", peer.Namespace())
+		return nil
+	})
+	return nil
+}
+
+// quota lets a number of things through in each second.
+type quota struct {
+	second atomic.Int64
+	used   atomic.Int64
+}
+
+func (q *quota) take(now time.Time) bool {
+	second := now.Unix()
+	if old := q.second.Load(); old != second && q.second.CompareAndSwap(old, second) {
+		q.used.Store(0)
+	}
+	return q.used.Add(1) <= logsPerEvent
+}

@@ -1,0 +1,143 @@
+package rules
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/parser"
+)
+
+// emission is a compiled Emit, without its arguments.
+type emission struct {
+	event      string // "" for the incoming event's name
+	scope      hub.Scope
+	to, except targets
+	notSelf    bool
+	volatile   bool
+}
+
+const maxEventName = 128 // bytes
+
+func (c *compiler) emission(s *Emit, notSelf bool) (e emission, err error) {
+	switch {
+	case s.Event == "":
+		return e, errors.New("an event is missing")
+	case s.Event == "*" && c.kind != eventRule:
+		return e, errors.New("* as a name stands for a client's event, and here is none")
+	case socketIOEvents[s.Event]:
+		return e, fmt.Errorf("%s is reserved by Socket.IO: clients would disconnect", s.Event)
+	case len(s.Event) > maxEventName:
+		return e, errors.New("the name of an event is too long")
+	}
+	e = emission{event: s.Event, notSelf: notSelf, volatile: s.Volatile}
+	if s.Event == "*" {
+		e.event = ""
+	}
+	switch {
+	case s.To == "*", s.To == "" && (s.Except != "" || notSelf):
+		e.scope = hub.ToAll
+	case s.To == "":
+		e.scope = hub.ToSelf
+	default:
+		e.scope = hub.ToRooms
+		if e.to, _, err = c.targets(s.To); err != nil {
+			return e, err
+		}
+	}
+	if s.Except != "" {
+		e.except, _, err = c.targets(s.Except)
+	}
+	return e, err
+}
+
+func (e *emission) build(r *run) (out hub.Emission, err error) {
+	out = hub.Emission{Event: e.event, Scope: e.scope, NotSelf: e.notSelf, Volatile: e.volatile}
+	if out.Event == "" {
+		out.Event = r.call.Name()
+	}
+	if e.to != nil {
+		if out.To, err = e.to(r); err != nil {
+			return out, err
+		}
+	}
+	if e.except != nil {
+		out.Except, err = e.except(r)
+	}
+	return out, err
+}
+
+// allArgs stands for all arguments of the incoming event.
+const allArgs = "args..."
+
+// argList are compiled arguments; nil stands for all incoming ones.
+type argList []emitter
+
+func (c *compiler) args(exprs []string) (argList, error) {
+	var list argList
+	for _, text := range exprs {
+		if text == allArgs {
+			list = append(list, nil)
+			continue
+		}
+		e, err := c.emitter(text)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+// value compiles an expression for exactly one value.
+func (c *compiler) value(text string) (argList, error) {
+	if text == allArgs {
+		return nil, errors.New("one value is expected, args... may be several; write args for the list")
+	}
+	return c.args([]string{text})
+}
+
+// build makes the arguments, valid until the next step. A single selection is
+// not even copied.
+func (l argList) build(r *run) (parser.Args, error) {
+	if len(l) == 1 {
+		switch e := l[0].(type) {
+		case nil:
+			return r.args, nil
+		case *constant:
+			return parser.Args{JSON: e.json}, nil
+		case *path:
+			v, err := e.resolve(r)
+			if err != nil {
+				return parser.Args{}, err
+			}
+			if v.kind == rawValue && len(v.bins) == 0 {
+				return parser.Args{JSON: v.raw}, nil
+			}
+		}
+	}
+	r.b.Reset()
+	for _, e := range l {
+		if err := r.addArg(e); err != nil {
+			return parser.Args{}, err
+		}
+	}
+	args, err := r.b.Args()
+	if errors.Is(err, parser.ErrTooManyAttachments) {
+		err = &hub.Refusal{Code: hub.TooLarge, Message: msgTooLarge, Cause: err}
+	}
+	return args, err
+}
+
+func (r *run) addArg(e emitter) error {
+	if e != nil {
+		r.b.NextArg()
+		return e.emit(r, &r.b)
+	}
+	if len(bytes.TrimSpace(r.args.JSON)) > 0 {
+		r.b.NextArg()
+		r.b.AddRaw(r.args.JSON, r.args.Bin)
+	}
+	return nil
+}

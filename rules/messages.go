@@ -1,0 +1,265 @@
+package rules
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/parser"
+)
+
+// Emit sends an event, by default to this socket only.
+//
+//	emit <event> <arg>… [to <rooms>] [except <rooms>] [volatile]
+type Emit struct {
+	// Name of the event; "*" is the name of the incoming one.
+	Event string `json:"event"`
+	// CEL expressions, one for each argument; "args..." stands for all
+	// arguments of the incoming event.
+	Args []string `json:"args,omitempty"`
+	// CEL expression for the rooms that get it: a string, a whole number, an
+	// address, or a list of at most 128 of them, where none means nobody.
+	// "*" is the whole namespace.
+	To string `json:"to,omitempty"`
+	// CEL expression for rooms whose sockets do not get it. Without To, all
+	// others in the namespace do.
+	Except string `json:"except,omitempty"`
+	// Sockets that cannot take it right now do not get it.
+	Volatile bool `json:"volatile,omitempty"`
+}
+
+// Broadcast sends an event to others, by default the whole namespace; never to
+// this socket.
+//
+//	broadcast <event> <arg>… [to <rooms>] [except <rooms>] [volatile]
+type Broadcast Emit
+
+func (s *Emit) parse(l *reader) (err error) {
+	if s.Event, err = l.word("an event"); err != nil {
+		return err
+	}
+	s.Args = l.args()
+	for {
+		switch {
+		case l.keyword("to"):
+			s.To, err = l.expr("a room behind to")
+		case l.keyword("except"):
+			s.Except, err = l.expr("a room behind except")
+		case l.keyword("volatile"):
+			s.Volatile = true
+		default:
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Broadcast) parse(l *reader) error { return (*Emit)(s).parse(l) }
+
+func (s *Emit) compile(c *compiler) error      { return s.compileFor(c, false) }
+func (s *Broadcast) compile(c *compiler) error { return (*Emit)(s).compileFor(c, true) }
+
+func (s *Emit) compileFor(c *compiler, notSelf bool) error {
+	e, err := c.emission(s, notSelf)
+	if err != nil {
+		return err
+	}
+	args, err := c.args(s.Args)
+	if err != nil {
+		return err
+	}
+	c.add(func(r *run) *hub.Refusal {
+		out, err := e.build(r)
+		if err != nil {
+			return asRefusal(err)
+		}
+		if out.Args, err = args.build(r); err != nil {
+			return asRefusal(err)
+		}
+		return r.call.Emit(out)
+	})
+	return nil
+}
+
+func (s *Emit) emits() []string      { return []string{s.Event} }
+func (s *Broadcast) emits() []string { return []string{s.Event} }
+func (s *Batch) emits() []string     { return []string{s.Event} }
+func (s *Ask) emits() []string       { return []string{s.Event} }
+
+// Batch collects a value, and once in each window emits those collected as one
+// array, for each event and target.
+//
+//	batch <duration> <event> <arg> [to <rooms>]
+type Batch struct {
+	// How long to collect, from the first value on.
+	Window Duration `json:"window"`
+	// Name of the event; "*" is the name of the incoming one.
+	Event string `json:"event"`
+	// CEL expression of what is collected.
+	Arg string `json:"arg"`
+	// CEL expression for the rooms, as of emit; default: this socket.
+	To string `json:"to,omitempty"`
+}
+
+func (s *Batch) parse(l *reader) (err error) {
+	if s.Window, err = l.duration("a window"); err != nil {
+		return err
+	}
+	if s.Event, err = l.word("an event"); err != nil {
+		return err
+	}
+	if s.Arg, err = l.expr("an argument"); err != nil {
+		return err
+	}
+	if l.keyword("to") {
+		s.To, err = l.expr("a room behind to")
+	}
+	return err
+}
+
+func (s *Batch) compile(c *compiler) error {
+	if s.Window <= 0 {
+		return errors.New("the window must be longer than nothing")
+	}
+	e, err := c.emission(&Emit{Event: s.Event, To: s.To}, false)
+	if err != nil {
+		return err
+	}
+	args, err := c.value(s.Arg)
+	if err != nil {
+		return err
+	}
+	c.add(func(r *run) *hub.Refusal {
+		out, err := e.build(r)
+		if err != nil {
+			return asRefusal(err)
+		}
+		if out.Args, err = args.build(r); err != nil {
+			return asRefusal(err)
+		}
+		out.Event = strings.Clone(out.Event) // outlives the call
+		return r.call.Batch(time.Duration(s.Window), out)
+	})
+	return nil
+}
+
+// Ack answers the client's acknowledgement callback, if it asked for an
+// answer. Only the first one in a rule counts.
+//
+//	ack <arg>…
+type Ack struct {
+	// CEL expressions, as of emit.
+	Args []string `json:"args,omitempty"`
+}
+
+func (s *Ack) parse(l *reader) error {
+	for l.more() {
+		e, err := l.expr("an argument")
+		if err != nil {
+			return err
+		}
+		s.Args = append(s.Args, e)
+	}
+	return nil
+}
+
+func (s *Ack) compile(c *compiler) error {
+	if c.kind != eventRule {
+		return errors.New("only an event of a client can be acknowledged")
+	}
+	args, err := c.args(s.Args)
+	if err != nil {
+		return err
+	}
+	c.add(func(r *run) *hub.Refusal {
+		out, err := args.build(r)
+		if err != nil {
+			return asRefusal(err)
+		}
+		r.call.Ack(out)
+		return nil
+	})
+	return nil
+}
+
+// Ask emits to this socket and waits for its acknowledgement, whose arguments
+// become a list. Only this rule waits: later events of the socket go on. If
+// none comes, the event is refused with TIMEOUT.
+//
+//	ask <name> <event> <arg>… [timeout <duration>]
+type Ask struct {
+	// Name of the list in the steps behind.
+	Name string `json:"name"`
+	// Name of the event; "*" is the name of the incoming one.
+	Event string `json:"event"`
+	// CEL expressions, as of emit.
+	Args []string `json:"args,omitempty"`
+	// How long to wait; default 10s.
+	Timeout Duration `json:"timeout,omitempty"`
+}
+
+const defaultAskTimeout = 10 * time.Second
+
+func (s *Ask) parse(l *reader) (err error) {
+	if s.Name, err = l.word("a name for the answer"); err != nil {
+		return err
+	}
+	if s.Event, err = l.word("an event"); err != nil {
+		return err
+	}
+	for l.more() {
+		if l.keyword("timeout") {
+			s.Timeout, err = l.duration("the timeout")
+			return err
+		}
+		e, err := l.expr("an argument")
+		if err != nil {
+			return err
+		}
+		s.Args = append(s.Args, e)
+	}
+	return nil
+}
+
+func (s *Ask) compile(c *compiler) error {
+	if c.kind != eventRule {
+		return errors.New("only in the rule of a client's event can be waited")
+	}
+	if s.Timeout < 0 {
+		return errors.New("the timeout must be longer than nothing")
+	}
+	e, err := c.emission(&Emit{Event: s.Event}, false)
+	if err != nil {
+		return err
+	}
+	args, err := c.args(s.Args)
+	if err != nil {
+		return err
+	}
+	slot, err := c.declare(s.Name)
+	if err != nil {
+		return err
+	}
+	timeout := time.Duration(s.Timeout)
+	if timeout == 0 {
+		timeout = defaultAskTimeout
+	}
+	c.add(func(r *run) *hub.Refusal {
+		r.suspend()
+		out, err := e.build(r)
+		if err != nil {
+			return asRefusal(err)
+		}
+		if out.Args, err = args.build(r); err != nil {
+			return asRefusal(err)
+		}
+		r.call.Ask(out.Event, out.Args, timeout, func(answer parser.Args, refusal *hub.Refusal) {
+			r.resume(slot, answer, refusal)
+		})
+		return suspended // r may have ended already
+	})
+	return nil
+}

@@ -1,0 +1,96 @@
+package rules_test
+
+import (
+	"bytes"
+	"log/slog"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caddy-realtime/realtime/rules"
+)
+
+// steady replaces what differs from run to run.
+func steady(s string) string {
+	s = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`).ReplaceAllString(s, "UUID")
+	return regexp.MustCompile(`"timestamp":1[0-9]{12}\b`).ReplaceAllString(s, `"timestamp":NOW`)
+}
+
+func TestPresets(t *testing.T) {
+	var all [][]rules.Rule
+	for _, name := range rules.PresetNames() {
+		preset, err := rules.Preset(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, preset)
+	}
+	set, err := rules.Compile(nil, all, rules.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ event, args, want string }{
+		{"join-room", `"r"`, `join [r]; emit user-joined({"userId":"bob","timestamp":NOW}) to [r] notself`},
+		{"join-room", `7`, `join [7]; emit user-joined({"userId":"bob","timestamp":NOW}) to [7] notself`},
+		{"join-room", `""`, `refused INVALID: Room required`},
+		{"join-room", ``, `refused INVALID: Room required`},
+		{"join-room", `["a"]`, `refused INVALID: Room required`},
+		{"leave-room", `"in"`, `leave [in]; emit user-left({"userId":"bob","timestamp":NOW}) to [in] notself`},
+		{"leave-room", `"r"`, ``},
+		{"leave-room", `null`, `refused INVALID: Room required`},
+		{"rejoin-rooms", `["a",2]`, `join [a 2]`},
+		{"rejoin-rooms", `[]`, `join []`},
+		{"rejoin-rooms", `"a"`, `refused INVALID: List of rooms required`},
+		{"rejoin-rooms", `[{}]`, `refused INVALID: Invalid arguments`},
+		{"message", `{"a" : 1.0}`, `emit message-received({"a" : 1.0}) self`},
+		{"message", `1,2`, `emit message-received(1,2) self`},
+		{"send-message", `{"roomId":"in","text":"hi","id":"mine","x":1.0}`, `set messageId="UUID"; ack {"success":true,"messageId":"UUID"}; ` +
+			`emit new-message({"roomId":"in","text":"hi","id":"UUID","x":1.0,"userId":"bob","timestamp":NOW}) to [in] notself`},
+		{"send-message", `{"roomId":"out","text":"hi"}`, `refused FORBIDDEN: Not in this room`},
+		{"send-message", `{"roomId":"in","text":""}`, `refused INVALID: Message text required`},
+		{"send-message", `{"roomId":"in"}`, `refused INVALID: Message text required`},
+		{"send-message", `{"text":"x"}`, `refused INVALID: Room required`},
+		{"send-message", ``, `refused INVALID: Room required`},
+		{"private-message", `{"toUserId":"eve","message":"hi"}`, `emit private-message({"fromUserId":"bob","message":"hi","timestamp":NOW}) to [user eve]`},
+		{"private-message", `{"toUserId":5,"message":"hi"}`, `emit private-message({"fromUserId":"bob","message":"hi","timestamp":NOW}) to [user 5]`},
+		{"private-message", `{"message":"hi"}`, `refused INVALID: Recipient required`},
+		{"private-message", `{"toUserId":"eve"}`, `refused INVALID: Message text required`},
+		{"update", `{"a" : 1.0}`, `batch 100ms batch-updates({"a" : 1.0}) all`},
+		{"user-joined", `{}`, `refused UNKNOWN_EVENT: Unknown event user-joined`},
+	} {
+		if got := steady(newCall(test.event, test.args).as("bob").in("in").run(t, set)); got != test.want {
+			t.Errorf("%s(%s)\ngot  %s\nwant %s", test.event, test.args, got, test.want)
+		}
+	}
+
+	c := newCall("send-message", `{"roomId":"in","text":"hi"}`).in("in")
+	c.run(t, set)
+	ids := regexp.MustCompile(`[0-9a-f-]{36}`).FindAllString(c.log(), -1)
+	if len(ids) != 3 || ids[0] != ids[1] || ids[0] != ids[2] {
+		t.Errorf("the message has the ids %v", ids)
+	}
+	if !strings.Contains(c.log(), `"userId":"`+socketID+`"`) {
+		t.Errorf("an anonymous sender: %s", c.log())
+	}
+}
+
+func TestLog(t *testing.T) {
+	var out bytes.Buffer
+	set := compile(t, "on test {\nlog data\nack 1\n}", rules.Options{Logger: slog.New(slog.NewJSONHandler(&out, nil))})
+	for range 30 {
+		if got := newCall("test", `"é`+repeat("x", 2000)+`\n"`).run(t, set); got != "ack 1" {
+			t.Fatal(got)
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) < 10 || len(lines) > 20 { // the second may have changed once
+		t.Errorf("%d lines", len(lines))
+	}
+	want := `"msg":"rule","event":"test","value":"\"é` + repeat("x", 1021) + `","socket_id":"` + socketID + `","namespace":"/"}`
+	if !strings.HasSuffix(lines[0], want) {
+		t.Errorf("logged %s", lines[0])
+	}
+	if got := newCall("test", `{"a":1}`).run(t, compile(t, "on test {\nlog data.b\n}", rules.Options{})); got != `refused INVALID: Missing field b` {
+		t.Error(got)
+	}
+}

@@ -1,0 +1,120 @@
+// Package rules is the language in which a configuration says what sockets
+// may do: for each event a list of steps, whose conditions and arguments are
+// CEL expressions (design, sections 2 and 5). Rules are compiled once, to
+// short programs that run against a hub.Call.
+//
+// hub → **rules**. The package is a hub.Policy. It knows nothing of sessions,
+// of other nodes and of Caddy: whoever reads a Caddyfile hands its tokens over
+// as Lines.
+package rules
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// Rule says what happens on one event of a namespace's sockets.
+type Rule struct {
+	// Name of the event that clients send; "connect", "disconnect", or "*"
+	// for all that no other rule names.
+	Event string `json:"event"`
+	// What is done, in order. The first step that fails ends the rule: the
+	// client is refused.
+	Steps []Step `json:"steps,omitempty"`
+
+	at position
+}
+
+// Step is one step of a rule. In JSON it is an object with one key, the
+// step's name.
+type Step struct {
+	Action Action
+	at     position
+}
+
+// Action is what a step does; its type is one of those in the table actions.
+type Action interface {
+	// parse takes the tokens behind the step's name.
+	parse(l *reader) error
+	// compile adds the step's ops.
+	compile(c *compiler) error
+}
+
+// An emitting Action sends events; of a preset, these are reserved.
+type emitting interface {
+	emits() []string
+}
+
+// MarshalJSON writes {"<name>": {…}}.
+func (s Step) MarshalJSON() ([]byte, error) {
+	name := actionName(s.Action)
+	if name == "" {
+		return nil, errors.New("a step without an action")
+	}
+	return json.Marshal(map[string]Action{name: s.Action})
+}
+
+// UnmarshalJSON reads {"<name>": {…}}; unknown names and fields are errors.
+func (s *Step) UnmarshalJSON(data []byte) error {
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return err
+	}
+	if len(raw) != 1 {
+		return fmt.Errorf("a step is an object with one key, its name; this one has %d", len(raw))
+	}
+	for name, fields := range raw {
+		action, err := newAction(name)
+		if err != nil {
+			return err
+		}
+		if err := unmarshalStrict(fields, action); err != nil {
+			return fmt.Errorf("step %s: %w", name, err)
+		}
+		s.Action = action
+	}
+	return nil
+}
+
+// UnmarshalJSON reads a rule; unknown fields are errors.
+func (r *Rule) UnmarshalJSON(data []byte) error {
+	type plain Rule // without this method
+	return unmarshalStrict(data, (*plain)(r))
+}
+
+func unmarshalStrict(data []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	return d.Decode(v)
+}
+
+// position is a line of a file; without a file, the rule came from JSON.
+type position struct {
+	file string
+	line int
+}
+
+// or is the position as text, or path for a rule from JSON.
+func (p position) or(path string) string {
+	if p.file == "" {
+		return path
+	}
+	return p.file + ":" + strconv.Itoa(p.line)
+}
+
+// placedError is an error whose text begins with the place in the
+// configuration.
+type placedError struct{ error }
+
+func placed(where, format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	if where == "" {
+		return &placedError{err}
+	}
+	return &placedError{fmt.Errorf("%s: %w", where, err)}
+}
+
+func isPlaced(err error) bool { return errors.As(err, new(*placedError)) }

@@ -1,0 +1,213 @@
+package rules
+
+import (
+	"bytes"
+	"sync"
+	"time"
+
+	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/rawjson"
+	"github.com/caddy-realtime/realtime/parser"
+)
+
+// Connect runs the rules for connect, of presets and own.
+func (s *Set) Connect(c hub.Call) {
+	if s.connect == nil {
+		c.End(nil)
+		return
+	}
+	s.start(s.connect, c)
+}
+
+// Disconnect runs the rules for disconnect. One that fails does not keep the
+// next from running.
+func (s *Set) Disconnect(c hub.Call) {
+	if s.disconnect == nil {
+		c.End(nil)
+		return
+	}
+	s.start(s.disconnect, c)
+}
+
+// Event runs the rule for the event, or refuses it.
+func (s *Set) Event(c hub.Call) {
+	name := c.Name()
+	code := s.events[name]
+	if code == nil && !s.reserved[name] {
+		code = s.any
+	}
+	if code == nil {
+		c.End(&hub.Refusal{Code: hub.UnknownEvent, Message: "Unknown event " + name})
+		return
+	}
+	s.start(code, c)
+}
+
+// run is one run of a code for one call. It belongs to the goroutine that runs
+// it; while suspended, to the one that resumes it.
+type run struct {
+	set  *Set
+	code *code
+	call hub.Call
+	args parser.Args
+	data []byte        // the variable, once asked for
+	pc   int           // the next op
+	vars []parser.Args // answers, by slot
+
+	failed *hub.Refusal   // of disconnect: the first rule that failed
+	now    int64          // the variable, once asked for
+	room   string         // the variable of allow_rooms
+	b      parser.Builder // of the present step
+	// scratch holds what selectors write in the present step. Values alias
+	// it; growing leaves theirs behind untouched.
+	scratch []byte
+	self    callVal
+	active  activation
+}
+
+// maxKept bounds the memory that a run takes back to the pool.
+const maxKept = 64 << 10
+
+var runs = sync.Pool{New: func() any {
+	r := new(run)
+	r.self.run = r
+	r.active.run = r
+	return r
+}}
+
+// suspended is what an op returns that goes on later, by itself.
+var suspended = new(hub.Refusal)
+
+func (s *Set) start(code *code, c hub.Call) {
+	r := runs.Get().(*run)
+	r.set, r.code, r.call = s, code, c
+	r.args = c.Args()
+	r.exec()
+}
+
+// exec runs ops until the end, or until one suspends; r must not be touched
+// then.
+func (r *run) exec() {
+	for r.pc < len(r.code.ops) {
+		step := r.code.ops[r.pc]
+		r.pc++
+		r.scratch = r.scratch[:0]
+		refusal := step(r)
+		if refusal == suspended {
+			return
+		}
+		if refusal != nil && !r.nextRule(refusal) {
+			r.end(refusal)
+			return
+		}
+	}
+	r.end(r.failed)
+}
+
+// nextRule goes on, after a refusal on disconnect, with the next rule for it.
+func (r *run) nextRule(refusal *hub.Refusal) bool {
+	if r.code != r.set.disconnect {
+		return false
+	}
+	if r.failed == nil {
+		r.failed = refusal
+	}
+	for _, start := range r.code.starts {
+		if start >= r.pc {
+			r.pc = start
+			return true
+		}
+	}
+	r.pc = len(r.code.ops)
+	return true
+}
+
+// end gives the run back and ends the call.
+func (r *run) end(refusal *hub.Refusal) {
+	c := r.call
+	clear(r.vars)
+	r.b.Reset()
+	if cap(r.b.JSON) > maxKept {
+		r.b = parser.Builder{}
+	}
+	if cap(r.scratch) > maxKept {
+		r.scratch = nil
+	}
+	r.set, r.code, r.call, r.args, r.data, r.pc = nil, nil, nil, parser.Args{}, nil, 0
+	r.vars, r.failed, r.now, r.room = r.vars[:0], nil, 0, ""
+	runs.Put(r)
+	c.End(refusal)
+}
+
+// suspend makes the call outlive the method that it came with.
+func (r *run) suspend() {
+	r.call.Suspend(false)
+	r.args, r.data = r.call.Args(), nil
+	for len(r.vars) < r.code.slots {
+		r.vars = append(r.vars, parser.Args{})
+	}
+}
+
+// resume goes on with an answer, or ends with the refusal.
+func (r *run) resume(slot int, answer parser.Args, refusal *hub.Refusal) {
+	if refusal != nil {
+		r.end(refusal)
+		return
+	}
+	r.vars[slot] = cloneArgs(answer)
+	r.exec()
+}
+
+func cloneArgs(a parser.Args) parser.Args {
+	out := parser.Args{JSON: bytes.Clone(a.JSON)}
+	for _, b := range a.Bin {
+		out.Bin = append(out.Bin, bytes.Clone(b))
+	}
+	return out
+}
+
+// firstArg is the variable data.
+func (r *run) firstArg() []byte {
+	if r.data == nil {
+		var ok bool
+		if r.data, ok = rawjson.Index(r.args.JSON, 0); !ok {
+			r.data = rawNull
+		}
+	}
+	return r.data
+}
+
+// time is the variable now.
+func (r *run) time() int64 {
+	if r.now == 0 {
+		r.now = time.Now().UnixMilli()
+	}
+	return r.now
+}
+
+// sender is the variable of that name.
+func (r *run) sender() string {
+	peer := r.call.Peer()
+	if id := peer.UserID(); id != "" {
+		return id
+	}
+	return peer.ID()
+}
+
+// socketJSON is the variable socket as a whole.
+func (r *run) socketJSON() []byte {
+	peer, start := r.call.Peer(), len(r.scratch)
+	b := append(r.scratch, `{"id":`...)
+	b = rawjson.AppendQuote(b, peer.ID())
+	b = append(b, `,"rooms":`...)
+	b = appendRooms(b, peer.Rooms())
+	b = append(b, `,"data":`...)
+	b = append(b, peer.Data()...)
+	b = append(b, `,"recovered":`...)
+	b = append(b, rawBool(peer.Recovered())...)
+	b = append(b, `,"handshake":`...)
+	b = append(b, peer.Handshake()...)
+	b = append(b, '}')
+	r.scratch = b
+	return b[start:]
+}

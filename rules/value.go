@@ -1,0 +1,160 @@
+package rules
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/rawjson"
+)
+
+// What an expression may read, so that evaluating it takes bounded time. What
+// is only passed on is not read.
+const (
+	maxRead     = 64 << 10  // bytes of JSON
+	maxDepth    = 32        // levels of nesting
+	maxString   = 256 << 10 // bytes of a string or of bytes that an expression makes
+	maxMade     = 1 << 20   // bytes of JSON that a CEL value makes
+	maxNumber   = 32        // characters of a number
+	maxExponent = 400
+	maxRooms    = 128  // rooms that one expression may name
+	maxMembers  = 1000 // of an object larger than maxRead that is selected from
+)
+
+const (
+	msgInvalid  = "Invalid arguments"
+	msgTooLarge = "Arguments too large"
+)
+
+var (
+	errTooLarge = &hub.Refusal{Code: hub.TooLarge, Message: msgTooLarge, Cause: errors.New("an expression reads too much")}
+	errTooLong  = &hub.Refusal{Code: hub.TooLarge, Message: msgTooLarge, Cause: errors.New("an expression makes too long a string")}
+	errTooSlow  = &hub.Refusal{Code: hub.TooLarge, Message: msgTooLarge, Cause: errors.New("an expression takes too long")}
+
+	errDuplicate = invalid("an object has a key twice")
+	errNumber    = invalid("a number is out of range")
+	errNoField   = invalid("selection of a field from what is no object")
+	errNoElement = invalid("selection of an element that is not there")
+	errOrder     = invalid("a comparison of values that have no order")
+	errNotBool   = invalid("a condition is neither true nor false")
+	errRoom      = invalid("a room is a string, a whole number, an address or a list of them")
+	errRooms     = invalid("more than 128 rooms")
+	errBinary    = invalid("binary data where only JSON can stand")
+	errKey       = invalid("a key of a map is no string")
+	errNoJSON    = invalid("a value that JSON does not have")
+)
+
+// invalid is the refusal of a runtime error; only the debug log says why.
+func invalid(cause string) *hub.Refusal {
+	return &hub.Refusal{Code: hub.Invalid, Message: msgInvalid, Cause: errors.New(cause)}
+}
+
+// asRefusal finds the refusal in an error of an expression; another error is
+// INVALID.
+func asRefusal(err error) *hub.Refusal {
+	var r *hub.Refusal
+	if errors.As(err, &r) {
+		return r
+	}
+	return &hub.Refusal{Code: hub.Invalid, Message: msgInvalid, Cause: err}
+}
+
+// value is what a selector finds: a piece of JSON where it lies, or a Go value
+// that was never JSON.
+type value struct {
+	kind valueKind
+	raw  []byte   // of rawValue: one JSON value without white space around it
+	bins [][]byte // the attachments that placeholders in raw stand for, if any
+	str  string   // of stringValue
+	num  int64    // of intValue
+}
+
+type valueKind uint8
+
+const (
+	rawValue valueKind = iota
+	stringValue
+	intValue
+)
+
+var (
+	rawNull  = []byte("null")
+	rawTrue  = []byte("true")
+	rawFalse = []byte("false")
+)
+
+func rawBool(b bool) []byte {
+	if b {
+		return rawTrue
+	}
+	return rawFalse
+}
+
+// attachment returns the binary value that the object raw stands for, if it is
+// a placeholder for one of bins.
+func attachment(raw []byte, bins [][]byte) (b []byte, ok bool) {
+	if len(bins) == 0 {
+		return nil, false
+	}
+	num, marked := int64(-1), false
+	for it := rawjson.Object(raw); it.Next(); {
+		switch {
+		case rawjson.EqualString(it.Key(), "_placeholder"):
+			marked = string(it.Value()) == "true"
+		case rawjson.EqualString(it.Key(), "num"):
+			if n, ok := rawjson.IsInt(it.Value()); ok {
+				num = n
+			}
+		}
+	}
+	if !marked || num < 0 || num >= int64(len(bins)) {
+		return nil, false
+	}
+	return bins[num], true
+}
+
+// number reads a JSON number as CEL has it: whole ones that fit are ints.
+func number(raw []byte) (i int64, f float64, isInt bool, err error) {
+	if len(raw) > maxNumber {
+		return 0, 0, false, errNumber
+	}
+	if i, ok := rawjson.IsInt(raw); ok {
+		return i, 0, true, nil
+	}
+	if !exponentOK(raw) {
+		return 0, 0, false, errNumber
+	}
+	f, ok := rawjson.Float(raw)
+	if !ok {
+		return 0, 0, false, errNumber
+	}
+	return 0, f, false, nil
+}
+
+func exponentOK(raw []byte) bool {
+	for i, c := range raw {
+		if c|0x20 == 'e' {
+			exp, err := strconv.Atoi(string(raw[i+1:]))
+			return err == nil && -maxExponent <= exp && exp <= maxExponent
+		}
+	}
+	return true
+}
+
+// tooDeep reports whether brackets are nested deeper than max in raw.
+func tooDeep(raw []byte, max int) bool {
+	depth := 0
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '"':
+			i = rawjson.End(raw, i) - 1
+		case '[', '{':
+			if depth++; depth > max {
+				return true
+			}
+		case ']', '}':
+			depth--
+		}
+	}
+	return false
+}
