@@ -1,0 +1,137 @@
+package realtime
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/dustin/go-humanize"
+)
+
+// once refuses options that are given twice in one block: option → line.
+type once map[string]int
+
+func (o once) add(d *caddyfile.Dispenser) error {
+	name := d.Val()
+	switch name {
+	case "use", "on", "namespace": // these add up
+		return nil
+	}
+	if line, ok := o[name]; ok {
+		return d.Errf("%s is already set in line %d", name, line)
+	}
+	o[name] = d.Line()
+	return nil
+}
+
+// The following take the arguments of the present option.
+
+func oneArg(d *caddyfile.Dispenser, dst *string) error {
+	name := d.Val()
+	args := d.RemainingArgs()
+	if len(args) != 1 || args[0] == "" {
+		return d.Errf("%s takes one argument", name)
+	}
+	*dst = args[0]
+	return nil
+}
+
+func someArgs(d *caddyfile.Dispenser, dst *[]string) error {
+	name := d.Val()
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.Errf("%s takes at least one argument", name)
+	}
+	*dst = args
+	return nil
+}
+
+func noArg(d *caddyfile.Dispenser, dst *bool) error {
+	name := d.Val()
+	if d.NextArg() {
+		return d.Errf("%s takes no argument", name)
+	}
+	*dst = true
+	return nil
+}
+
+func sizeArg(d *caddyfile.Dispenser, dst *int) error {
+	name := d.Val()
+	var arg string
+	err := oneArg(d, &arg)
+	if err != nil {
+		return err
+	}
+	if *dst, err = size(arg); err != nil {
+		return d.Errf("%s: %w", name, err)
+	}
+	return nil
+}
+
+func durationArg(d *caddyfile.Dispenser, dst *caddy.Duration) error {
+	name := d.Val()
+	var arg string
+	err := oneArg(d, &arg)
+	if err != nil {
+		return err
+	}
+	if *dst, err = duration(arg); err != nil {
+		return d.Errf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// duration is a positive one; days are "1d".
+func duration(s string) (caddy.Duration, error) {
+	v, err := caddy.ParseDuration(s)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%q is no duration such as 25s", s)
+	case v <= 0:
+		return 0, fmt.Errorf("duration %q is not positive", s)
+	}
+	return caddy.Duration(v), nil
+}
+
+// size is a positive number of bytes; 1MB is 1,000,000 of them, 1MiB 1,048,576.
+func size(s string) (int, error) {
+	n, err := humanize.ParseBytes(s)
+	switch {
+	case err != nil || n > math.MaxInt:
+		return 0, fmt.Errorf("%q is no size such as 1MB", s)
+	case n == 0:
+		return 0, errors.New("the size is 0")
+	}
+	return int(n), nil
+}
+
+const noLimit = -1 // of the fields of Limits
+
+func sizeOrOff(s string) (int, error) {
+	if s == "off" {
+		return noLimit, nil
+	}
+	return size(s)
+}
+
+func durationOrOff(s string) (caddy.Duration, error) {
+	if s == "off" {
+		return noLimit, nil
+	}
+	return duration(s)
+}
+
+// count is a positive number, or off.
+func count(s string) (int, error) {
+	if s == "off" {
+		return noLimit, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n <= 0 {
+		return 0, fmt.Errorf("%q is no positive number", s)
+	}
+	return n, nil
+}

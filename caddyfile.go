@@ -1,0 +1,368 @@
+package realtime
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/rules"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("realtime", parseCaddyfile)
+	// Right behind templates: behind what authenticates, logs and encodes,
+	// and before handle, whose catch-all would swallow the path.
+	httpcaddyfile.RegisterDirectiveOrder("realtime", httpcaddyfile.Before, "invoke")
+}
+
+func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return handler, claim(h, handler)
+}
+
+// A claimed hub is one that a block of the Caddyfile has.
+type claimed struct {
+	at        string // file:line of the block
+	agreement string
+}
+
+// claim notes that the block has its hub, and refuses a second block that
+// cannot share it. Unnamed hubs are never shared: whoever writes two blocks
+// without a name may just as well want them apart.
+func claim(h httpcaddyfile.Helper, handler *Handler) error {
+	agreement, err := handler.agreement()
+	if err != nil {
+		return err
+	}
+	h.Reset()
+	h.Next()
+	const key = "realtime.hubs"
+	hubs, _ := h.State[key].(map[string]claimed)
+	if hubs == nil {
+		hubs = map[string]claimed{}
+		h.State[key] = hubs
+	}
+	first, taken := hubs[handler.Hub]
+	switch {
+	case !taken:
+		hubs[handler.Hub] = claimed{at: fmt.Sprintf("%s:%d", h.File(), h.Line()), agreement: agreement}
+	case handler.Hub == "":
+		return h.Errf("the block at %s has no hub name either: name the hubs, the same to share sockets and rooms, others to keep them apart", first.at)
+	case agreement != first.agreement:
+		return h.Errf("hub %s differs from its block at %s: they must agree on all but matcher, path and origins", handler.Hub, first.at)
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the handler from tokens:
+//
+//	realtime [<matcher>] {
+//		hub         <name>
+//		path        <path>
+//		transports  polling|websocket...
+//		protocols   socketio|json...
+//		client      <dir>
+//		ping        <interval> <timeout>
+//		max_message <size>
+//		compression off|<threshold>
+//		origins     same|*|<origin>...
+//		limits {
+//			connections auto|off|<n>
+//			rooms       off|<n>
+//			outbox      off|<size>
+//			handshake   off|<duration>
+//		}
+//		auth <method> {
+//			...
+//		}
+//		allow_rooms <condition>
+//		use <preset>...
+//		on <event>... {
+//			<steps>
+//		}
+//		namespace <name>|~<regexp> {
+//			<auth, allow_rooms, use, on>
+//		}
+//	}
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // directive
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	given := once{}
+	for d.NextBlock(0) {
+		if err := given.add(d); err != nil {
+			return err
+		}
+		if err := h.unmarshalOption(d); err != nil {
+			return err
+		}
+	}
+	return h.checkRules()
+}
+
+func (h *Handler) unmarshalOption(d *caddyfile.Dispenser) error {
+	switch d.Val() {
+	case "hub":
+		return oneArg(d, &h.Hub)
+	case "path":
+		return h.checked(d, oneArg(d, &h.Path))
+	case "transports":
+		return h.checked(d, someArgs(d, &h.Transports))
+	case "protocols":
+		return h.checked(d, someArgs(d, &h.Protocols))
+	case "client":
+		return oneArg(d, &h.Client)
+	case "ping":
+		return h.unmarshalPing(d)
+	case "max_message":
+		return h.checked(d, sizeArg(d, &h.MaxMessage))
+	case "compression":
+		return h.unmarshalCompression(d)
+	case "origins":
+		return h.unmarshalOrigins(d)
+	case "limits":
+		return h.unmarshalLimits(d)
+	case "namespace":
+		return h.unmarshalNamespace(d)
+	}
+	known, err := h.Namespace.unmarshalOption(d)
+	if !known {
+		return d.Errf("realtime has no option %q", d.Val())
+	}
+	return err
+}
+
+// checked adds to err what check finds, with the present line.
+func (h *Handler) checked(d *caddyfile.Dispenser, err error) error {
+	if err != nil {
+		return err
+	}
+	if err := h.check(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalPing(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Err("ping takes an interval and a timeout, such as 25s 20s")
+	}
+	for i, dst := range []*caddy.Duration{&h.PingInterval, &h.PingTimeout} {
+		v, err := duration(args[i])
+		if err != nil {
+			return d.Errf("ping: %w", err)
+		}
+		*dst = v
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalCompression(d *caddyfile.Dispenser) error {
+	var arg string
+	if err := oneArg(d, &arg); err != nil || arg == "off" {
+		return err
+	}
+	n, err := size(arg)
+	if err != nil {
+		return d.Errf("compression: %w", err)
+	}
+	h.Compression = n
+	return nil
+}
+
+func (h *Handler) unmarshalOrigins(d *caddyfile.Dispenser) error {
+	if err := someArgs(d, &h.Origins); err != nil {
+		return err
+	}
+	if _, err := engine.ParseOrigins(h.Origins); err != nil {
+		return d.Errf("origins: %w", err)
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalLimits(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	h.Limits = new(Limits)
+	given := once{}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := given.add(d); err != nil {
+			return err
+		}
+		if err := h.Limits.unmarshalOption(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Limits) unmarshalOption(d *caddyfile.Dispenser) error {
+	name := d.Val()
+	var arg string
+	if err := oneArg(d, &arg); err != nil {
+		return err
+	}
+	var err error
+	switch name {
+	case "connections":
+		if arg != "auto" {
+			l.Connections, err = count(arg)
+		}
+	case "rooms":
+		l.Rooms, err = count(arg)
+	case "outbox":
+		l.Outbox, err = sizeOrOff(arg)
+	case "handshake":
+		l.Handshake, err = durationOrOff(arg)
+	default:
+		return d.Errf("limits has no option %q", name)
+	}
+	if err != nil {
+		return d.Errf("limits: %s: %w", name, err)
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalNamespace(d *caddyfile.Dispenser) error {
+	var name string
+	if err := oneArg(d, &name); err != nil {
+		return err
+	}
+	n := &NamedNamespace{Name: name}
+	if pattern, ok := strings.CutPrefix(name, "~"); ok {
+		n.Name, n.Pattern = "", pattern
+	}
+	h.Namespaces = append(h.Namespaces, n)
+	if err := h.checkNamespaces(); err != nil {
+		return d.WrapErr(err)
+	}
+	given := once{}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := given.add(d); err != nil {
+			return err
+		}
+		known, err := n.unmarshalOption(d)
+		if !known {
+			return d.Errf("namespace has no option %q", d.Val())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return n.checkRules()
+}
+
+func (n *Namespace) unmarshalOption(d *caddyfile.Dispenser) (known bool, err error) {
+	switch d.Val() {
+	case "auth":
+		return true, n.unmarshalAuth(d)
+	case "allow_rooms":
+		return true, n.unmarshalAllowRooms(d)
+	case "use":
+		return true, n.unmarshalUse(d)
+	case "on":
+		return true, n.unmarshalOn(d)
+	}
+	return false, nil
+}
+
+func (n *Namespace) unmarshalAuth(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	method := d.Val()
+	guest, err := caddyfile.UnmarshalModule(d, "realtime.authenticators."+method)
+	if err != nil {
+		return err
+	}
+	var warnings []caddyconfig.Warning
+	n.AuthRaw = caddyconfig.JSONModuleObject(guest, "method", method, &warnings)
+	if len(warnings) > 0 {
+		return d.Errf("auth: %s", warnings[0].Message)
+	}
+	return nil
+}
+
+func (n *Namespace) unmarshalAllowRooms(d *caddyfile.Dispenser) error {
+	if err := oneArg(d, &n.AllowRooms); err != nil {
+		return err
+	}
+	if _, err := rules.Compile(nil, nil, rules.Options{AllowRooms: n.AllowRooms}); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+func (n *Namespace) unmarshalUse(d *caddyfile.Dispenser) error {
+	names := d.RemainingArgs()
+	if len(names) == 0 {
+		return d.ArgErr()
+	}
+	for _, name := range names {
+		if _, err := rules.Preset(name); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	n.Use = append(n.Use, names...)
+	return nil
+}
+
+// unmarshalOn makes a rule of its own for each event that the line names.
+func (n *Namespace) unmarshalOn(d *caddyfile.Dispenser) error {
+	line := ruleLine(d)
+	on, events := line.Tokens[0], line.Tokens[1:]
+	if len(events) == 0 {
+		return d.Err("on: the name of an event is missing")
+	}
+	for _, event := range events {
+		rule, err := rules.ParseRule(rules.Line{Tokens: []rules.Token{on, event}, Block: line.Block})
+		if err != nil {
+			return err
+		}
+		n.On = append(n.On, rule)
+	}
+	return nil
+}
+
+// ruleLine takes the present line, with the block that it may open, from d.
+func ruleLine(d *caddyfile.Dispenser) rules.Line {
+	line := rules.Line{Tokens: []rules.Token{ruleToken(d)}}
+	for d.NextArg() {
+		line.Tokens = append(line.Tokens, ruleToken(d))
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		line.Block = append(line.Block, ruleLine(d))
+	}
+	return line
+}
+
+func ruleToken(d *caddyfile.Dispenser) rules.Token {
+	t := d.Token()
+	token := rules.Token{Text: t.Text, File: t.File, Line: t.Line}
+	switch raw := d.ValRaw(); {
+	case len(raw) > len(t.Text):
+		token.Quote = rune(raw[0])
+	case t.Quoted():
+		token.Quote = '`' // a heredoc: an expression on several lines
+	}
+	return token
+}
+
+// checkRules compiles what was read, so that `caddy adapt` already reports
+// what is wrong with it. allow_rooms was checked at its line.
+func (n *Namespace) checkRules() error {
+	_, err := n.compile("", nil)
+	return err
+}

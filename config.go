@@ -1,0 +1,312 @@
+package realtime
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/rules"
+)
+
+// Namespace says who may connect to one namespace and what they may do there.
+type Namespace struct {
+	// Who a client is. Without it everybody is anonymous. Named namespaces
+	// inherit it from the main one.
+	AuthRaw json.RawMessage `json:"auth,omitempty" caddy:"namespace=realtime.authenticators inline_key=method"`
+
+	// A CEL condition over `room`, asked whenever a room that a client chose
+	// would be joined. Named namespaces inherit it from the main one.
+	// Default: any room.
+	AllowRooms string `json:"allow_rooms,omitempty"`
+
+	// Rules that ship with the module, by their names. The namespace's own
+	// rule for an event replaces theirs.
+	Use []string `json:"use,omitempty"`
+
+	// The namespace's own rules. An event without a rule is refused.
+	On []rules.Rule `json:"on,omitempty"`
+}
+
+// NamedNamespace is a namespace beside the main one.
+type NamedNamespace struct {
+	// The name, such as `/chat`. Either this or `pattern` must be given.
+	Name string `json:"name,omitempty"`
+
+	// A regular expression that the whole name must match.
+	Pattern string `json:"pattern,omitempty"`
+
+	Namespace
+}
+
+// Limits bound what clients may use up. A negative value means no limit.
+type Limits struct {
+	// The number of open connections. Default: 80 % of the process's limit of
+	// open files, less 500, at least 100 and at most 50000.
+	Connections int `json:"connections,omitempty"`
+
+	// The number of rooms one socket may be in. Default: 128.
+	Rooms int `json:"rooms,omitempty"`
+
+	// The bytes that may wait for one client to read them. One message always
+	// may, of any size. Beyond, the client is disconnected as a slow consumer.
+	// Default: 4000000.
+	Outbox int `json:"outbox,omitempty"`
+
+	// The time a client has to join its first namespace. Default: 10s.
+	Handshake caddy.Duration `json:"handshake,omitempty"`
+}
+
+const maxMaxMessage = 1 << 30 // beyond it, a client's message is no message any more
+
+// check reports the first setting that makes no sense. Zero values mean
+// defaults and are fine.
+func (h *Handler) check() error {
+	switch {
+	case h.Path != "" && h.Path[0] != '/':
+		return fmt.Errorf("path %q does not begin with a slash", h.Path)
+	case h.PingInterval < 0 || h.PingTimeout < 0:
+		return errors.New("ping: interval and timeout must be positive")
+	case h.MaxMessage < 0 || h.MaxMessage > maxMaxMessage:
+		return errors.New("max_message must be between 1 byte and 1GiB")
+	case h.Compression < 0:
+		return errors.New("compression: the threshold is negative")
+	}
+	for _, transport := range h.Transports {
+		if transport != "polling" && transport != "websocket" {
+			return fmt.Errorf("transports: there is no %q, only polling and websocket", transport)
+		}
+	}
+	for _, protocol := range h.Protocols {
+		if err := checkProtocol(protocol); err != nil {
+			return err
+		}
+	}
+	return h.checkNamespaces()
+}
+
+func checkProtocol(name string) error {
+	if name != "socketio" && name != "json" {
+		return fmt.Errorf("protocols: there is no %q, only socketio and json", name)
+	}
+	return nil
+}
+
+func (h *Handler) checkNamespaces() error {
+	seen := map[string]bool{}
+	for _, n := range h.Namespaces {
+		if err := n.check(); err != nil {
+			return err
+		}
+		if seen[n.title()] {
+			return fmt.Errorf("namespace %s is configured twice", n.title())
+		}
+		seen[n.title()] = true
+	}
+	return nil
+}
+
+// title is the namespace as the Caddyfile names it.
+func (n *NamedNamespace) title() string {
+	if n.Pattern != "" {
+		return "~" + n.Pattern
+	}
+	return n.Name
+}
+
+func (n *NamedNamespace) check() error {
+	if n.Pattern != "" {
+		if n.Name != "" {
+			return fmt.Errorf("namespace %s has a pattern too", n.Name)
+		}
+		if _, err := regexp.Compile(n.Pattern); err != nil {
+			return fmt.Errorf("namespace ~%s: %w", n.Pattern, err)
+		}
+		return nil
+	}
+	switch name := n.Name; {
+	case name == "/":
+		return errors.New("namespace / is the block itself: its rules belong there")
+	case !strings.HasPrefix(name, "/"):
+		return fmt.Errorf("namespace %q does not begin with a slash", name)
+	case len(name) > 128:
+		return fmt.Errorf("namespace %.20s… has more than 128 bytes", name)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
+		return fmt.Errorf("namespace %q has characters that no name may have", name)
+	case strings.ContainsAny(name, ",?"):
+		return fmt.Errorf("namespace %q contains a comma or question mark, which clients cannot send", name)
+	}
+	return nil
+}
+
+// agreement is what handlers of one hub must agree on, in canonical form. It
+// must be taken before the modules are loaded, which takes their JSON away.
+func (h *Handler) agreement() (string, error) {
+	same := *h
+	same.setDefaults()
+	same.Path, same.Origins = "", nil
+	text, err := json.Marshal(same)
+	if err != nil {
+		return "", err
+	}
+	// Raw modules may have their keys in any order; maps are sorted.
+	var v any
+	if err := json.Unmarshal(text, &v); err != nil {
+		return "", err
+	}
+	text, err = json.Marshal(v)
+	return string(text), err
+}
+
+func (h *Handler) transport(name string) bool {
+	return len(h.Transports) == 0 || slices.Contains(h.Transports, name)
+}
+
+func (h *Handler) protocol(name string) bool {
+	return len(h.Protocols) == 0 || slices.Contains(h.Protocols, name)
+}
+
+// build makes what the hub will work by.
+func (h *Handler) build(ctx caddy.Context) (*generation, error) {
+	log := ctx.Slogger()
+	if h.Hub != "" {
+		log = log.With("hub", h.Hub)
+	}
+	namespaces, err := h.buildNamespaces(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	limits := h.Limits.orDefaults()
+	return &generation{config: hub.Config{
+		Engine: engine.Config{
+			PingInterval:     time.Duration(h.PingInterval),
+			PingTimeout:      time.Duration(h.PingTimeout),
+			HandshakeTimeout: time.Duration(limits.Handshake),
+			MaxPayload:       h.MaxMessage,
+			MaxSessions:      limits.Connections,
+			Outbox:           limits.Outbox,
+			Compression:      h.Compression,
+			NoPolling:        !h.transport("polling") || !h.protocol("socketio"),
+			NoWebSocket:      !h.transport("websocket") || !h.protocol("socketio"),
+			Plain:            h.protocol("json"),
+			Logger:           log,
+		},
+		Namespaces:     namespaces,
+		RoomsPerSocket: limits.Rooms,
+		Logger:         log,
+	}}, nil
+}
+
+// orDefaults returns the limits in the engine's and the hub's terms.
+func (l *Limits) orDefaults() Limits {
+	var c Limits
+	if l != nil {
+		c = *l
+	}
+	switch {
+	case c.Connections == 0:
+		c.Connections = autoConnections(openFiles())
+	case c.Connections < 0:
+		c.Connections = 0
+	}
+	if c.Rooms < 0 {
+		c.Rooms = math.MaxInt
+	}
+	if c.Outbox < 0 {
+		c.Outbox = math.MaxInt / 2 // leaves room for adding to it
+	}
+	if c.Handshake < 0 {
+		c.Handshake = caddy.Duration(10 * 365 * 24 * time.Hour)
+	}
+	return c
+}
+
+// autoConnections leaves files for the rest of the server: proxied requests,
+// certificates, logs.
+func autoConnections(files uint64) int {
+	const most, least = 50_000, 100
+	if files > 2*most {
+		return most
+	}
+	return min(max(int(files)*8/10-500, least), most)
+}
+
+func (h *Handler) buildNamespaces(ctx caddy.Context, log *slog.Logger) ([]hub.NamespaceConfig, error) {
+	inherited, err := h.loadAuth(ctx)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := h.compile(h.AllowRooms, log)
+	if err != nil {
+		return nil, err
+	}
+	list := []hub.NamespaceConfig{{Name: "/", Policy: policy, Auth: inherited}}
+	for _, n := range h.Namespaces {
+		c, err := n.build(ctx, h, inherited, log)
+		if err != nil {
+			return nil, fmt.Errorf("namespace %s: %w", n.title(), err)
+		}
+		list = append(list, c)
+	}
+	return list, nil
+}
+
+func (n *NamedNamespace) build(ctx caddy.Context, h *Handler, inherited hub.Authenticator, log *slog.Logger) (hub.NamespaceConfig, error) {
+	c := hub.NamespaceConfig{Name: n.Name}
+	var err error
+	if n.Pattern != "" {
+		if c.Pattern, err = regexp.Compile(n.Pattern); err != nil {
+			return c, err
+		}
+	}
+	if c.Auth, err = n.loadAuth(ctx); err != nil {
+		return c, err
+	}
+	if c.Auth == nil {
+		c.Auth = inherited
+	}
+	c.Policy, err = n.compile(cmp.Or(n.AllowRooms, h.AllowRooms), log)
+	return c, err
+}
+
+// loadAuth returns nil if the namespace has no auth of its own.
+func (n *Namespace) loadAuth(ctx caddy.Context) (hub.Authenticator, error) {
+	if n.AuthRaw == nil {
+		return nil, nil
+	}
+	m, err := ctx.LoadModule(n, "AuthRaw")
+	if err != nil {
+		return nil, fmt.Errorf("loading auth: %w", err)
+	}
+	authenticator, ok := m.(hub.Authenticator)
+	if !ok {
+		return nil, fmt.Errorf("auth: %T is no authenticator", m)
+	}
+	return authenticator, nil
+}
+
+// compile makes a policy of the namespace's rules and presets. log may be nil
+// if only the errors are of interest.
+func (n *Namespace) compile(allowRooms string, log *slog.Logger) (*rules.Set, error) {
+	var presets [][]rules.Rule
+	for _, name := range n.Use {
+		preset, err := rules.Preset(name)
+		if err != nil {
+			return nil, err
+		}
+		presets = append(presets, preset)
+	}
+	return rules.Compile(n.On, presets, rules.Options{AllowRooms: allowRooms, Logger: log})
+}

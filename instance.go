@@ -1,0 +1,136 @@
+package realtime
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/hub"
+)
+
+// instances holds what outlives configs: hub name → *instance.
+var instances = caddy.NewUsagePool()
+
+// A generation is what one config says about one hub. It is immutable once
+// the config is provisioned.
+type generation struct {
+	hub      string
+	config   hub.Config
+	instance *instance
+
+	// For comparing with further handlers of the same hub.
+	agreed  string
+	path    string
+	origins []string
+}
+
+// admit checks whether h may share the generation's hub. agreed is h's
+// agreement.
+func (g *generation) admit(h *Handler, agreed string) error {
+	if g.hub == "" && (agreed != g.agreed || h.Path != g.path || !slices.Equal(h.Origins, g.origins)) {
+		// Equal ones are one block of a Caddyfile on several servers.
+		return errors.New("a second realtime handler without a hub name: name the hubs, the same to share sockets and rooms, others to keep them apart")
+	}
+	if agreed != g.agreed {
+		return fmt.Errorf("two realtime handlers of hub %q differ in more than path and origins", g.hub)
+	}
+	return nil
+}
+
+// An instance is one hub for as long as any config has it, and the stack of
+// the started configs' generations: for a moment of each reload there are two.
+type instance struct {
+	hub atomic.Pointer[hub.Hub] // nil until the first start or request; never replaced
+
+	mu     sync.Mutex
+	live   []*generation // the last is in force; guarded by mu
+	closed bool          // guarded by mu
+}
+
+// acquireInstance returns the instance for a hub name. The caller owes an
+// instances.Delete(name).
+func acquireInstance(name string) (*instance, error) {
+	v, _, err := instances.LoadOrNew(name, func() (caddy.Destructor, error) { return new(instance), nil })
+	if err != nil {
+		return nil, err
+	}
+	return v.(*instance), nil
+}
+
+// push puts g in force.
+func (i *instance) push(g *generation) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.live = append(i.live, g)
+	i.applyLocked(g)
+}
+
+// pop removes g. If it was in force, the one before it is again. With the
+// last one gone the hub stays as it is until the pool lets go of it.
+func (i *instance) pop(g *generation) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	at := slices.Index(i.live, g)
+	if at < 0 {
+		return
+	}
+	top := at == len(i.live)-1
+	i.live = slices.Delete(i.live, at, at+1)
+	if top && at > 0 {
+		i.applyLocked(i.live[at-1])
+	}
+}
+
+// applyLocked makes the hub, or changes what it works by. Doing so under the
+// lock is safe: nothing below calls back, and only config changes take it.
+func (i *instance) applyLocked(g *generation) {
+	if h := i.hub.Load(); h != nil {
+		h.Update(g.config)
+		return
+	}
+	i.hub.Store(hub.New(g.config))
+}
+
+// server is where to serve a request that came to a handler of g, or nil if
+// the hub is closed. g counts only if the hub does not exist yet: at the first
+// start, requests may come before App.Start.
+func (i *instance) server(g *generation) *engine.Server {
+	if h := i.hub.Load(); h != nil {
+		return h.Engine()
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return nil
+	}
+	if i.hub.Load() == nil {
+		i.applyLocked(g)
+	}
+	return i.hub.Load().Engine()
+}
+
+// close ends all sessions for a moment's reason, so that clients try again.
+// It blocks until their policies were told.
+func (i *instance) close() {
+	i.mu.Lock()
+	i.closed = true
+	i.mu.Unlock()
+	if h := i.hub.Load(); h != nil {
+		h.Close()
+	}
+}
+
+// Destruct is called by the pool when no config has the hub any more. Its
+// clients are disconnected for good, unless it is the process that ends.
+func (i *instance) Destruct() error {
+	if h := i.hub.Load(); h != nil && !caddy.Exiting() {
+		h.Update(hub.Config{})
+	}
+	i.close()
+	return nil
+}

@@ -1,0 +1,92 @@
+package realtime
+
+import (
+	"errors"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-realtime/realtime/hub"
+)
+
+// metrics reads the figures of all hubs when it is asked. There is one for
+// the process, registered anew with each config's registry, so that counters
+// go on over reloads.
+type metrics struct {
+	sessions, sockets, rooms, closed, events, refused, panics *prometheus.Desc
+}
+
+var processMetrics = newMetrics()
+
+func newMetrics() *metrics {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("caddy_realtime_"+name, help, append([]string{"hub"}, labels...), nil)
+	}
+	return &metrics{
+		sessions: desc("sessions", "Open connections.", "transport"),
+		sockets:  desc("sockets", "Sockets in all namespaces."),
+		rooms:    desc("rooms", "Rooms in all namespaces, without those of one socket or user."),
+		closed:   desc("sessions_closed_total", "Ended connections.", "reason"),
+		events:   desc("events_total", "Events that clients sent."),
+		refused:  desc("events_refused_total", "Events that clients sent and that were refused."),
+		panics:   desc("panics_total", "Faults of ours that cost an event or a connection each."),
+	}
+}
+
+func registerMetrics(ctx caddy.Context) error {
+	registry := ctx.GetMetricsRegistry()
+	if registry == nil {
+		return nil
+	}
+	err := registry.Register(processMetrics)
+	if errors.As(err, &prometheus.AlreadyRegisteredError{}) {
+		return nil // by another handler of the same config
+	}
+	return err
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.sessions, m.sockets, m.rooms, m.closed, m.events, m.refused, m.panics} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	// Not within Range: it holds the pool's lock, and ch may block.
+	found := map[string]*instance{}
+	instances.Range(func(name, i any) bool {
+		found[name.(string)] = i.(*instance)
+		return true
+	})
+	for name, i := range found {
+		if h := i.hub.Load(); h != nil {
+			m.collect(ch, name, h.Stats())
+		}
+	}
+}
+
+func (m *metrics) collect(ch chan<- prometheus.Metric, name string, s hub.Stats) {
+	gauge := func(d *prometheus.Desc, v int, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), append([]string{name}, labels...)...)
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), append([]string{name}, labels...)...)
+	}
+	gauge(m.sessions, s.Engine.Polling, "polling")
+	gauge(m.sessions, s.Engine.WebSocket, "websocket")
+	sockets, rooms := 0, 0
+	for _, n := range s.Namespaces {
+		sockets += n.Sockets
+		rooms += n.Rooms
+	}
+	gauge(m.sockets, sockets)
+	gauge(m.rooms, rooms)
+	for reason, n := range s.Engine.Closed {
+		counter(m.closed, n, string(reason))
+	}
+	counter(m.events, s.Events)
+	counter(m.refused, s.Refused)
+	counter(m.panics, s.Panics+s.Engine.Panics)
+}

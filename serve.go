@@ -1,0 +1,180 @@
+package realtime
+
+import (
+	"crypto/tls"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-realtime/realtime/auth"
+	"github.com/caddy-realtime/realtime/engine"
+)
+
+// ServeHTTP answers requests below the path and passes on the others. For its
+// own it never returns an error: Caddy would log the request's URI, and with
+// it the session's secret.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	own := h.match(r)
+	if own == nil {
+		return next.ServeHTTP(w, r)
+	}
+	if h.Client != "" && serveClient(w, own, h.Client, strings.TrimPrefix(own.URL.Path, h.base+"/")) {
+		return nil
+	}
+	if hasSecrets(r) {
+		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+	}
+	if r.TLS != nil && !r.TLS.HandshakeComplete {
+		// Early data can be replayed by anybody who saw it.
+		w.WriteHeader(http.StatusTooEarly)
+		return nil
+	}
+	server := h.instance.server(h.generation)
+	if server == nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return nil
+	}
+	if r.Method == http.MethodConnect {
+		// A WebSocket over HTTP/2 or 3: a client may be silent for longer
+		// than the idle limit of a request body (60s by default). The
+		// engine's heartbeat finds the dead ones.
+		if body, _ := caddyhttp.IdleTimeoutsFromContext(r.Context()); body != nil {
+			defer body.Override(24*time.Hour, 0)()
+		}
+	}
+	answer := &answer{ResponseWriter: w}
+	server.Serve(answer, asSeenOutside(own), h.info(own))
+	if !answer.given && r.Header.Get("Upgrade") != "" {
+		// The connection was upgraded behind the back of those who log and
+		// count: tell them. Nothing is written any more.
+		w.WriteHeader(http.StatusSwitchingProtocols)
+	}
+	return nil
+}
+
+// answer notes whether a response was given through it; one that was not is
+// an upgraded connection.
+type answer struct {
+	http.ResponseWriter
+	given bool
+}
+
+func (a *answer) WriteHeader(status int) {
+	a.given = true
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	a.given = true
+	return a.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// match returns the request if it is below the path, nil otherwise. A request
+// that was rewritten away from it (by try_files, say) counts as it was.
+func (h *Handler) match(r *http.Request) *http.Request {
+	if h.inside(r.URL) {
+		return r
+	}
+	original := originalURL(r)
+	if !h.inside(original) {
+		return nil
+	}
+	asked := *r
+	asked.URL = original
+	return &asked
+}
+
+// originalURL is the one that the client asked for.
+func originalURL(r *http.Request) *url.URL {
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok || original.URL == nil {
+		return r.URL
+	}
+	return original.URL
+}
+
+// inside also takes the path without its slash, which is what clients with
+// addTrailingSlash: false ask for.
+func (h *Handler) inside(u *url.URL) bool {
+	rest, ok := strings.CutPrefix(u.Path, h.base)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// asSeenOutside returns r as a request over TLS if a trusted proxy in front
+// says that it came to it that way: the same origin is an https one then.
+func asSeenOutside(r *http.Request) *http.Request {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	if !trusted || r.TLS != nil || r.Header.Get("X-Forwarded-Proto") != "https" {
+		return r
+	}
+	outside := *r
+	outside.TLS = &tls.ConnectionState{HandshakeComplete: true}
+	return &outside
+}
+
+// info is what this side of the engine knows of a request.
+func (h *Handler) info(r *http.Request) engine.Info {
+	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	return engine.Info{
+		RemoteIP: ip,
+		Origins:  h.origins,
+		Identity: userInFront(r),
+		Aux:      auth.Credentials{Bearer: bearer(r)},
+	}
+}
+
+// userInFront is who an authentication handler in front says the request is
+// from, "" if none did.
+func userInFront(r *http.Request) string {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ""
+	}
+	id, _ := repl.GetString("http.auth.user.id")
+	return id
+}
+
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// hasSecrets reports whether an access log line of r, which shows the original
+// request, could contain a session id or a token. Caddy redacts Authorization
+// and Cookie itself.
+func hasSecrets(r *http.Request) bool {
+	for _, protocols := range r.Header.Values("Sec-Websocket-Protocol") {
+		if strings.Contains(strings.ToLower(protocols), "bearer") {
+			return true
+		}
+	}
+	return hasSecretQuery(r.URL) || hasSecretQuery(originalURL(r))
+}
+
+// hasSecretQuery takes whatever Engine.IO does not need in the first request
+// of a session for a secret: socket.io-client's option query is where many
+// apps put their tokens.
+func hasSecretQuery(u *url.URL) bool {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return true
+	}
+	for key := range query {
+		switch key {
+		case "EIO", "transport", "t", "b64":
+		default:
+			return true
+		}
+	}
+	return false
+}
