@@ -13,7 +13,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -417,13 +416,6 @@ func (w *ws) ends() {
 	w.t.Helper()
 	if first, payload := w.next(); first != 0 {
 		w.t.Fatalf("frame %#x %.100q, want the end", first, payload)
-	}
-}
-
-func oneOf[T comparable](t testing.TB, got T, want ...T) {
-	t.Helper()
-	if !slices.Contains(want, got) {
-		t.Fatalf("got %v, want one of %v", got, want)
 	}
 }
 

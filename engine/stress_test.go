@@ -81,7 +81,6 @@ type checker struct {
 	last    []int // the last number from each sender
 	count   int
 	victim  bool // it is closed on the way
-	stop    int
 }
 
 func (c *checker) take(packet string) (goOn bool) {

@@ -51,7 +51,6 @@ var (
 	errInflate      = &violation{closeEncoding, "invalid compressed message"}
 	errShortHeader  = errors.New("header incomplete")
 	errPeerClosed   = errors.New("peer sent a close frame")
-	errStopReading  = errors.New("nothing more is read")
 )
 
 // header is the decoded head of a client's frame.

@@ -7,11 +7,11 @@ import (
 )
 
 // What a Decoder's error is, as errors.Is tells; the error's text says more.
-// The texts are those of Socket.IO's own parser where it has one (Socket.IO
+// The texts are mostly those of Socket.IO's own parser (Socket.IO
 // protocol v5). Any of them ends the session.
 var (
 	ErrType               = errors.New("unknown packet type")
-	ErrAttachments        = errors.New("Illegal attachments") // their count is malformed
+	ErrAttachments        = errors.New("illegal attachment count") // their count is malformed
 	ErrTooManyAttachments = errors.New("too many attachments")
 	ErrPayload            = errors.New("invalid payload")
 	ErrText               = errors.New("got plaintext data when reconstructing a packet")

@@ -181,7 +181,7 @@ func TestAtTheLimit(t *testing.T) {
 func TestErrorTexts(t *testing.T) {
 	for in, want := range map[string]string{
 		`7`:              `unknown packet type "7"`,
-		`51[]`:           `Illegal attachments`,
+		`51[]`:           `illegal attachment count`,
 		`511-["a"]`:      `too many attachments`,
 		`2["a",x]`:       `invalid payload: not a JSON value at offset 5`,
 		`2["connect"]`:   `invalid payload: "connect" is a reserved event name`,
