@@ -91,7 +91,7 @@ type webSocketClient struct{ conn *websocket.Conn }
 
 func dialWebSocket(t *testing.T, port int, header http.Header) *webSocketClient {
 	t.Helper()
-	conn, resp, err := websocket.DefaultDialer.Dial(fmt.Sprintf("ws://127.0.0.1:%d%swebsocket", port, endpoint), header)
+	conn, resp, err := dialAgain(fmt.Sprintf("ws://127.0.0.1:%d%swebsocket", port, endpoint), header)
 	if err != nil {
 		t.Fatalf("dialing: %v, %v", err, resp)
 	}
@@ -99,6 +99,18 @@ func dialWebSocket(t *testing.T, port int, header http.Header) *webSocketClient 
 	c := &webSocketClient{conn: conn}
 	expect(t, c, `0{"sid":"`)
 	return c
+}
+
+// dialAgain dials until its connection is not one of those that wait for a
+// listener just when a reload closes it: the kernel resets them.
+func dialAgain(url string, header http.Header) (conn *websocket.Conn, resp *http.Response, err error) {
+	for range 10 {
+		conn, resp, err = websocket.DefaultDialer.Dial(url, header)
+		if !errors.Is(err, syscall.ECONNRESET) {
+			break
+		}
+	}
+	return conn, resp, err
 }
 
 func (c *webSocketClient) send(packet string) error {

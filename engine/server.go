@@ -81,6 +81,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.Serve(w, 
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info Info) {
 	defer s.caught("request", nil)
 	q := s.newRequest(w, r, info)
+	info.Origins.setHeaders(w.Header(), r)
 	if !info.Origins.allows(r) {
 		// Node goes on and leaves the refusal to the browser, which then has a
 		// session; and a WebSocket would not be refused at all. Ours is an
@@ -88,7 +89,6 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info Info) {
 		q.refuse(errForbidden)
 		return
 	}
-	info.Origins.setHeaders(w.Header(), r)
 	if r.Method == http.MethodOptions && info.Origins.crosses() {
 		preflight(w, r)
 		return
