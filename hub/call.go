@@ -3,6 +3,8 @@ package hub
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -28,9 +30,9 @@ type call struct {
 
 	b         *engine.Batch // nil when nobody is about to flush one for us
 	suspended bool
-	acked     bool     // answered, or not to be answered
-	deferred  []func() // of a connect call: what takes effect once it passed
-	rooms     int      // of these, rooms to join
+	acked     bool      // answered, or not to be answered
+	deferred  []func()  // of a connect call: what takes effect once it passed
+	joins     []Address // of a connect call: the rooms that it will join, each once
 
 	// Guarded by socket.mu once the call is suspended.
 	held     bool // later events wait for the end
@@ -86,12 +88,13 @@ func (c *call) Members(a Address) []string { return c.socket.ns.members(a) }
 func (c *call) Online() []string           { return c.socket.ns.online() }
 func (c *call) IsOnline(user string) bool  { return c.socket.ns.isOnline(user) }
 
-func (c *call) Gone() bool { return c.socket.isGone() }
-
 // Suspend lets the call end later, on any goroutine.
 func (c *call) Suspend(hold bool) {
-	c.own()
-	c.suspended, c.b = true, nil
+	c.b = nil
+	if !c.suspended { // else others read it by now, and the call is our own already
+		c.own()
+		c.suspended = true
+	}
 	c.socket.mu.Lock()
 	c.held = hold
 	c.socket.mu.Unlock()
@@ -100,15 +103,7 @@ func (c *call) Suspend(hold bool) {
 // own makes the call independent of the message that it came with.
 func (c *call) own() {
 	c.packet.Name = bytes.Clone(c.packet.Name)
-	c.packet.Args = cloneArgs(c.packet.Args)
-}
-
-func cloneArgs(a parser.Args) parser.Args {
-	out := parser.Args{JSON: bytes.Clone(a.JSON)}
-	for _, b := range a.Bin {
-		out.Bin = append(out.Bin, bytes.Clone(b))
-	}
-	return out
+	c.packet.Args = c.packet.Args.Clone()
 }
 
 // batched calls f with a batch that will be flushed.
@@ -140,11 +135,16 @@ func (c *call) Join(rooms []Address) *Refusal {
 	if c.kind != connectCall {
 		return s.ns.join(s, rooms)
 	}
-	if c.rooms += len(rooms); c.rooms > s.ns.hub.config.Load().RoomsPerSocket {
+	for _, a := range rooms {
+		if !slices.Contains(c.joins, a) {
+			c.joins = append(c.joins, a)
+		}
+	}
+	if len(c.joins) > s.ns.hub.config.Load().RoomsPerSocket {
 		return &Refusal{Code: Limit, Message: "Too many rooms"}
 	}
-	rooms = append([]Address(nil), rooms...)
-	c.later(func() { s.ns.join(s, rooms) })
+	rooms = slices.Clone(rooms)
+	c.later(func() { s.ns.join(s, rooms) }) // fits: they were counted
 	return nil
 }
 
@@ -154,7 +154,7 @@ func (c *call) Leave(rooms []Address) *Refusal {
 		return r
 	}
 	s := c.socket
-	rooms = append([]Address(nil), rooms...)
+	rooms = slices.Clone(rooms)
 	c.later(func() { s.ns.leave(s, rooms) })
 	return nil
 }
@@ -166,8 +166,8 @@ func (c *call) Emit(e Emission) *Refusal {
 	}
 	s := c.socket
 	if c.kind == connectCall {
-		e.Args = cloneArgs(e.Args)
-		e.To, e.Except = append([]Address(nil), e.To...), append([]Address(nil), e.Except...)
+		e.Args = e.Args.Clone()
+		e.To, e.Except = slices.Clone(e.To), slices.Clone(e.Except)
 		c.deferred = append(c.deferred, func() { c.batched(func(b *engine.Batch) { s.ns.send(b, s, &e) }) })
 		return nil
 	}
@@ -208,12 +208,26 @@ func (c *call) Batch(window time.Duration, e Emission) *Refusal {
 	}
 	s := c.socket
 	item := bytes.Clone(e.Args.JSON)
-	e.Args = parser.Args{}
+	e.Args, e.Event = parser.Args{}, strings.Clone(e.Event)
+	e.To, e.Except = ownAddresses(e.To), ownAddresses(e.Except)
 	if c.kind == connectCall {
-		c.deferred = append(c.deferred, func() { s.ns.collect(s, window, e, item) })
+		c.deferred = append(c.deferred, func() {
+			if r := s.ns.collect(s, window, e, item); r != nil {
+				c.batched(func(b *engine.Batch) { s.refuse(b, c.Name(), parser.NoID, r) })
+			}
+		})
 		return nil
 	}
 	return s.ns.collect(s, window, e, item)
+}
+
+// ownAddresses copies addresses whose names may alias a message.
+func ownAddresses(list []Address) []Address {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].Name = strings.Clone(list[i].Name)
+	}
+	return list
 }
 
 // Ack answers the client's acknowledgement callback.
@@ -236,11 +250,12 @@ func (c *call) Ack(a parser.Args) {
 // Ignore makes the call end without an answer.
 func (c *call) Ignore() { c.acked = true }
 
-// Ask emits to the socket and goes on with then when it has answered.
+// Ask emits to the socket and goes on with then when it has answered. The
+// clock starts when the question is encoded: then may make a invalid.
 func (c *call) Ask(event string, a parser.Args, timeout time.Duration, then func(parser.Args, *Refusal)) {
 	s := c.socket
 	q := &ask{call: c, then: then}
-	id, r := s.addAsk(q, timeout, s.ns.hub.config.Load().PendingAsks)
+	id, r := s.addAsk(q)
 	if r != nil {
 		then(parser.Args{}, r)
 		return
@@ -248,6 +263,7 @@ func (c *call) Ask(event string, a parser.Args, timeout time.Duration, then func
 	b := engine.NewBatch()
 	defer b.Flush()
 	s.send(b, parser.Packet{Type: parser.Event, ID: id, Name: []byte(event), Args: a})
+	s.startAsk(id, timeout)
 }
 
 // Set stores a value in socket.data.

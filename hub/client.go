@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type client struct {
 	// Owned by the reader.
 	decoder parser.Decoder
 	partial *time.Timer // runs while a packet waits for its attachments
+	silent  bool        // a plain client that has to say who it is first
 
 	// mu guards the table of sockets. Most clients have one, in sockets[0].
 	// A socket that the server removed stays in it until the client connects
@@ -41,6 +43,9 @@ func (c *client) Message(b *engine.Batch, data []byte, binary bool) {
 	p := &run.packet
 	done, err := c.decoder.Decode(data, binary, p)
 	c.watchPartial(!done && err == nil)
+	if c.silent && done {
+		c.firstPlain(b, p)
+	}
 	if done && err == nil && p.Type == parser.Event {
 		if s := c.socket(p.Namespace); s != nil {
 			s.event(b, run)
@@ -60,12 +65,15 @@ func (c *client) Message(b *engine.Batch, data []byte, binary bool) {
 func (c *client) watchPartial(begun bool) {
 	switch {
 	case begun && c.partial == nil:
-		c.partial = time.AfterFunc(c.hub.config.Load().Engine.InputTimeout, func() { c.session.Close(engine.TransportError) })
+		c.partial = time.AfterFunc(c.hub.config.Load().Engine.InputTimeout, func() { c.hub.guard("partial packet", c.abandon) })
 	case !begun && c.partial != nil:
 		c.partial.Stop()
 		c.partial = nil
 	}
 }
+
+// abandon ends a session whose packet was not completed in time.
+func (c *client) abandon() { c.session.Close(engine.TransportError) }
 
 // packet handles a packet that is no event, or an event for a namespace that
 // the client is not in.
@@ -89,7 +97,6 @@ func (c *client) packet(b *engine.Batch, p *parser.Packet) {
 	switch p.Type {
 	case parser.Ack:
 		if a := s.takeAsk(p.ID); a != nil {
-			a.timer.Stop()
 			a.finish(b, p.Args, nil)
 		}
 	case parser.Disconnect:
@@ -146,6 +153,10 @@ func (c *client) adopt(s *Socket, limit int) bool {
 			c.sockets[i] = s
 			return true
 		}
+	}
+	if len(c.sockets) >= limit {
+		// The client has been told of those that are gone long ago.
+		c.sockets = slices.DeleteFunc(c.sockets, (*Socket).isGone)
 	}
 	if len(c.sockets) >= limit {
 		return false

@@ -14,13 +14,15 @@ const (
 	maxCollected      = 1000      // items of one batch
 	maxCollectedBytes = 256 << 10 // bytes of one batch
 	maxCollectors     = 10_000    // batches that a namespace may have open
+	maxCollecting     = 64 << 20  // bytes of all of them
 )
 
 // collectors are the batches of a namespace whose window is open, one for
 // each event, target and window.
 type collectors struct {
-	mu   sync.Mutex
-	open map[string]*collector
+	mu    sync.Mutex
+	open  map[string]*collector
+	bytes int // of all items
 }
 
 // collector is one batch. Its fields are guarded by collectors.mu.
@@ -39,11 +41,11 @@ func (n *Namespace) collect(from *Socket, window time.Duration, e Emission, item
 	cs := &n.collectors
 	cs.mu.Lock()
 	c := cs.open[key]
+	if cs.bytes+len(item) > maxCollecting || c == nil && len(cs.open) >= maxCollectors {
+		cs.mu.Unlock()
+		return &Refusal{Code: Busy, Message: "Too many batches are open"}
+	}
 	if c == nil {
-		if len(cs.open) >= maxCollectors {
-			cs.mu.Unlock()
-			return &Refusal{Code: Busy, Message: "Too many batches are open"}
-		}
 		c = &collector{from: from, emission: e}
 		c.timer = time.AfterFunc(window, func() { n.hub.guard("batch", func() { n.emitCollected(key, c) }) })
 		if cs.open == nil {
@@ -52,6 +54,7 @@ func (n *Namespace) collect(from *Socket, window time.Duration, e Emission, item
 		cs.open[key] = c
 	}
 	c.json = append(append(c.json, ','), item...)
+	cs.bytes += len(item)
 	c.items++
 	full := c.items >= maxCollected || len(c.json) >= maxCollectedBytes
 	cs.mu.Unlock()
@@ -70,6 +73,7 @@ func (n *Namespace) emitCollected(key string, c *collector) {
 		return
 	}
 	delete(cs.open, key)
+	cs.bytes -= len(c.json) - c.items // less the commas
 	cs.mu.Unlock()
 
 	c.timer.Stop()

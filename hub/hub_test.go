@@ -220,6 +220,36 @@ func TestRoomLimit(t *testing.T) {
 	})
 }
 
+// TestNamesAreCopied: what a policy names rooms and targets by may lie in the
+// buffer that the next message overwrites.
+func TestNamesAreCopied(t *testing.T) {
+	p := &script{event: func(c hub.Call) {
+		if c.Name() == "rooms" {
+			c.Ack(args(fmt.Sprintf("%q", strings.Join(c.Peer().Rooms()[1:], " "))))
+			c.End(nil)
+			return
+		}
+		c.Batch(time.Second, hub.Emission{Event: c.Name(), Args: args("1"), Scope: hub.ToRooms, To: room(c.Name())})
+		c.End(c.Join(room(c.Name())))
+	}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`42["the-first-room",1]`)
+		c.Send(`42["2nd",{"padding":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}]`)
+		c.Send(`427["rooms"]`)
+		c.Expect(`437["the-first-room 2nd"]`)
+		if got := c.Next() + c.Next(); got != `42["the-first-room",[1]]42["2nd",[1]]` && got != `42["2nd",[1]]42["the-first-room",[1]]` {
+			t.Errorf("batches: %s", got)
+		}
+		c.Send("41")
+		synctest.Wait()
+		if got := h.Stats().Namespaces[0].Rooms; got != 0 {
+			t.Errorf("%d rooms are left of nobody", got)
+		}
+	})
+}
+
 func TestRefusals(t *testing.T) {
 	p := &script{event: func(c hub.Call) {
 		switch c.Name() {
@@ -301,6 +331,24 @@ func TestLane(t *testing.T) {
 		synctest.Wait()
 		if len(order) != 65 || order[0] != "0" || order[63] != "63" || order[64] != "disconnect: transport close" {
 			t.Errorf("order: %v", order)
+		}
+	})
+}
+
+// TestLaneBytes: the limit is on the bytes that wait, not on all that waited.
+func TestLaneBytes(t *testing.T) {
+	held := make(chan hub.Call, 1)
+	p := &script{event: func(c hub.Call) { c.Suspend(true); held <- c }}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		big := `"` + strings.Repeat("x", 200_000) + `"`
+		c.Send(`420["e",` + big + `]`)
+		for i := range 20 {
+			c.Send(fmt.Sprintf(`42%d["e",%s]`, i+1, big)) // one waits behind the one that holds
+			synctest.Wait()
+			(<-held).End(nil)
+			c.Expect(fmt.Sprintf(`43%d[]`, i))
 		}
 	})
 }
@@ -448,6 +496,42 @@ func TestUpdate(t *testing.T) {
 		c.Send(`42/chat,2["e"]`)
 		c.Expect(`43/chat,2[3]`)
 	})
+}
+
+// TestKickedSocketsCountForNothing: namespaces that the server removed a
+// client from are free again.
+func TestKickedSocketsCountForNothing(t *testing.T) {
+	conf := hub.Config{Namespaces: []hub.NamespaceConfig{{
+		Pattern: regexp.MustCompile(`/n\d+`),
+		Policy:  &script{event: func(c hub.Call) { c.Disconnect(false); c.End(nil) }},
+	}}}
+	serveConfig(t, conf, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		for i := range 40 {
+			ns := fmt.Sprintf("/n%d", i)
+			c.Join(ns, "")
+			c.Send("42" + ns + `,["kick"]`)
+			c.Expect("41" + ns + ",")
+		}
+		for i := range 16 {
+			c.Join(fmt.Sprintf("/n%d", 100+i), "")
+		}
+		c.Send("40/n200,")
+		c.Expect("")
+	})
+}
+
+func TestConnectJoinsCountRooms(t *testing.T) {
+	p := &script{connect: func(c hub.Call) {
+		for range 200 {
+			if r := c.Join(room("same")); r != nil {
+				c.End(r)
+				return
+			}
+		}
+		c.End(nil)
+	}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) { n.WebSocket(wsPath).Join("/", "") })
 }
 
 func TestNamespacePattern(t *testing.T) {
@@ -679,5 +763,38 @@ func TestPlainAuth(t *testing.T) {
 			t.Errorf("open: %s", m)
 		}
 		n.Open("/socket.io/", nil).Expect("") // who never says who he is
+	})
+}
+
+// optional lets clients without a token in.
+type optional struct{ verifier }
+
+func (o optional) Authenticate(ctx context.Context, h *engine.Handshake, payload []byte) (*auth.Identity, error) {
+	if len(payload) == 0 || string(payload) == "{}" {
+		return nil, nil
+	}
+	return o.verifier.Authenticate(ctx, h, payload)
+}
+
+func TestPlainOptionalAuth(t *testing.T) {
+	conf := hub.Config{
+		Engine:     engine.Config{Plain: true},
+		Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: &script{event: rooms}, Auth: optional{}}},
+	}
+	serveConfig(t, conf, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		for first, user := range map[string]string{
+			`{"auth":{"token":"good"}}`:            `{"id":"ann"}`,
+			`{"auth":{}}`:                          `null`,
+			`{"event":"join","args":["a"],"id":1}`: `null`,
+		} {
+			c := n.Open("/socket.io/", nil)
+			c.Send(first)
+			if m := c.Next(); !strings.Contains(m, `"user":`+user) {
+				t.Errorf("after %s: %s", first, m)
+			}
+			if strings.Contains(first, "event") {
+				c.Expect(`{"ack":1,"args":[]}`)
+			}
+		}
 	})
 }

@@ -20,10 +20,7 @@ func (s *Socket) enter(b *engine.Batch, c *call) {
 		s.drain(b, c)
 		return
 	}
-	size := len(c.packet.Args.JSON)
-	for _, a := range c.packet.Args.Bin {
-		size += len(a)
-	}
+	size := c.packet.Args.Len()
 	conf := s.ns.hub.config.Load()
 	if c.kind == eventCall && (len(s.waiting) >= conf.WaitingEvents || s.bytes+size > conf.WaitingBytes) {
 		s.mu.Unlock()
@@ -54,6 +51,7 @@ func (s *Socket) next() *call {
 	}
 	c := s.waiting[0]
 	s.waiting = s.waiting[1:]
+	s.bytes -= c.packet.Args.Len()
 	return c
 }
 

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -156,6 +157,7 @@ func (n *Namespace) leave(s *Socket, rooms []Address) {
 func indexed(index map[string]*room, name string, kind AddressKind) *room {
 	r := index[name]
 	if r == nil {
+		name = strings.Clone(name) // it may alias a message
 		r = &room{name: name, kind: kind}
 		index[name] = r
 	}

@@ -59,7 +59,7 @@ func checkIndex(t *testing.T, n *Namespace, model map[*Socket]map[string]bool) {
 	for s, rooms := range model {
 		for name := range rooms {
 			counts[name]++
-			if !s.InRoom(name) {
+			if !s.InRoom(Address{Name: name}) {
 				t.Fatalf("%s is not in %s", s.id, name)
 			}
 		}

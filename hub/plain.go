@@ -11,21 +11,40 @@ import (
 )
 
 // A plain WebSocket client is in the main namespace from the start. Only where
-// a token is needed and none came with the request, it first says who it is.
+// it could have a token, and none came with the request, its first frame
+// decides: {"auth": {…}}, or any other to go on without.
 
 // openPlain connects a plain client to the main namespace, or leaves it to the
-// client's auth frame.
+// client's first frame.
 func (c *client) openPlain() {
-	ns, _ := c.hub.acquire(mainNamespace)
-	if ns != nil {
-		defer c.hub.release(ns)
-		if _, err := c.authenticate(ns, nil); errors.Is(err, auth.ErrNoToken) {
-			return
-		}
+	if c.needsAuthFrame() {
+		c.silent = true
+		return
 	}
 	b := engine.NewBatch()
 	defer b.Flush()
 	c.connect(b, mainNamespace, nil)
+}
+
+func (c *client) needsAuthFrame() bool {
+	ns, _ := c.hub.acquire(mainNamespace)
+	if ns == nil {
+		return false
+	}
+	defer c.hub.release(ns)
+	if ns.spec.Load().Auth == nil {
+		return false
+	}
+	identity, err := c.authenticate(ns, nil)
+	return identity == nil && (err == nil || errors.Is(err, auth.ErrNoToken))
+}
+
+// firstPlain connects a client whose first frame, p, says nothing of a token.
+func (c *client) firstPlain(b *engine.Batch, p *parser.Packet) {
+	c.silent = false
+	if p.Type != parser.PlainAuth {
+		c.connect(b, mainNamespace, nil)
+	}
 }
 
 // plainOpen is the packet that says that a plain client is connected:

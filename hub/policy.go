@@ -53,13 +53,13 @@ type Call interface {
 	// With hold, later events of the same socket wait for End (at most 64
 	// or 1 MB of them, then they are refused BUSY); without, they go on.
 	Suspend(hold bool)
-	// Join and Leave change the socket's rooms. A room that is not a plain
+	// Join and Leave change the socket's rooms. Names are copied if kept. A room that is not a plain
 	// one is refused FORBIDDEN, more than the limit LIMIT.
 	Join(rooms []Address) *Refusal
 	Leave(rooms []Address) *Refusal
 	// Emit sends an event. The Args are copied before Emit returns.
 	Emit(e Emission) *Refusal
-	// Batch collects an argument; every window the hub emits them as one
+	// Batch collects an argument, which is copied as all of e is; every window the hub emits them as one
 	// array, one for each event and target.
 	Batch(window time.Duration, e Emission) *Refusal
 	// Ack answers the client's acknowledgement callback, if it asked for
@@ -76,8 +76,6 @@ type Call interface {
 	// Disconnect removes the socket from the namespace, with closeAll the
 	// whole connection. It takes effect at once, but the call goes on.
 	Disconnect(closeAll bool)
-	// Gone reports whether the socket was disconnected meanwhile.
-	Gone() bool
 	// End ends the call; nil if it was not refused.
 	End(r *Refusal)
 }
@@ -92,8 +90,8 @@ type Peer interface {
 	Data() []byte      // JSON object socket.data
 	Handshake() []byte // JSON object with the keys Node gives it, without secrets
 	Recovered() bool
-	Rooms() []string // own room first; wire names
-	InRoom(room string) bool
+	Rooms() []string       // own room first; wire names
+	InRoom(a Address) bool // of a UserRoom or SocketRoom: whether it is its own
 }
 
 // Emission is one event to be sent.

@@ -34,13 +34,15 @@ type Socket struct {
 	bytes   int     // size of the waiting events
 	data    []byte  // JSON object socket.data; nil: {}. Replaced, never changed
 	asks    map[int64]*ask
+	asked   int       // size of the events whose rules wait for an answer
 	refused time.Time // when the last error event went out
 }
 
 // ask is an event that a rule sent and whose acknowledgement it waits for.
 type ask struct {
 	call  *call
-	timer *time.Timer
+	size  int         // of the event whose rule waits, in bytes
+	timer *time.Timer // nil until the question is on its way; guarded by Socket.mu
 	then  func(parser.Args, *Refusal)
 }
 
@@ -120,16 +122,22 @@ func (s *Socket) roomNamesLocked() []string {
 	return names
 }
 
-// InRoom reports whether the socket is in the room of that name or, when it
-// has left, was.
-func (s *Socket) InRoom(name string) bool {
+// InRoom reports whether the socket is in the room or, when it has left, was.
+func (s *Socket) InRoom(a Address) bool {
+	switch {
+	case a.Kind == SocketRoom:
+		return a.Name == s.id
+	case a.Kind == UserRoom:
+		return a.Name != "" && a.Name == s.UserID()
+	case reserved(a.Name): // what is no room for join and to is none here
+		return false
+	}
 	s.ns.mu.RLock()
 	defer s.ns.mu.RUnlock()
 	if s.left != nil {
-		return slices.Contains(s.left, name)
+		return slices.Contains(s.left, a.Name)
 	}
-	id := s.UserID()
-	return name == s.id || id != "" && name == userPrefix+id || s.inLocked(s.ns.rooms[name])
+	return s.inLocked(s.ns.rooms[a.Name])
 }
 
 func (s *Socket) inLocked(r *room) bool { return s.roomIndexLocked(r) >= 0 }
@@ -237,20 +245,25 @@ func (s *Socket) leave(b *engine.Batch, reason string) {
 
 	s.ns.hub.log().Debug("socket left", "socket_id", s.id, "namespace", s.ns.name, "reason", reason)
 	for _, a := range asks {
-		a.timer.Stop()
+		if a.timer != nil {
+			a.timer.Stop()
+		}
 		a.finish(b, parser.Args{}, &Refusal{Code: Timeout, Message: "Disconnected"})
 	}
 	s.enter(b, &call{socket: s, kind: disconnectCall, packet: parser.Packet{ID: parser.NoID}, reason: reason})
 }
 
-// addAsk remembers a question under a new acknowledgement id.
-func (s *Socket) addAsk(a *ask, timeout time.Duration, limit int) (id int64, r *Refusal) {
+// addAsk remembers a question under a new acknowledgement id. The events whose
+// rules wait are kept: their bytes are limited as those of waiting events are.
+func (s *Socket) addAsk(a *ask) (id int64, r *Refusal) {
+	conf := s.ns.hub.config.Load()
+	a.size = a.call.packet.Args.Len()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.gone:
 		return 0, &Refusal{Code: Timeout, Message: "Disconnected"}
-	case len(s.asks) >= limit:
+	case len(s.asks) >= conf.PendingAsks, len(s.asks) > 0 && s.asked+a.size > conf.WaitingBytes:
 		return 0, &Refusal{Code: Limit, Message: "Too many unanswered questions"}
 	}
 	if s.asks == nil {
@@ -258,15 +271,25 @@ func (s *Socket) addAsk(a *ask, timeout time.Duration, limit int) (id int64, r *
 	}
 	id = s.ns.ackIDs.Add(1) - 1
 	s.asks[id] = a
-	a.timer = time.AfterFunc(timeout, func() {
-		if s.takeAsk(id) == nil {
-			return
-		}
+	s.asked += a.size
+	return id, nil
+}
+
+// startAsk begins to wait for the answer, unless it is there already.
+func (s *Socket) startAsk(id int64, timeout time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.asks[id]; a != nil {
+		a.timer = time.AfterFunc(timeout, func() { s.ns.hub.guard("ask", func() { s.expireAsk(id) }) })
+	}
+}
+
+func (s *Socket) expireAsk(id int64) {
+	if a := s.takeAsk(id); a != nil {
 		b := engine.NewBatch()
 		defer b.Flush()
 		a.finish(b, parser.Args{}, &Refusal{Code: Timeout, Message: "No answer in time"})
-	})
-	return id, nil
+	}
 }
 
 // takeAsk returns the question with that id, once.
@@ -274,7 +297,14 @@ func (s *Socket) takeAsk(id int64) *ask {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.asks[id]
+	if a == nil {
+		return nil
+	}
 	delete(s.asks, id)
+	s.asked -= a.size
+	if a.timer != nil {
+		a.timer.Stop()
+	}
 	return a
 }
 

@@ -5,6 +5,8 @@
 // engine → **parser** → hub. It knows neither sessions nor sockets.
 package parser
 
+import "bytes"
+
 // Type is the type of a packet, with its digit on the wire.
 type Type uint8
 
@@ -35,6 +37,24 @@ type Args struct {
 	JSON []byte
 	// Bin holds the binary values. Each is named by exactly one placeholder.
 	Bin [][]byte
+}
+
+// Clone returns arguments that share no memory with a.
+func (a Args) Clone() Args {
+	out := Args{JSON: bytes.Clone(a.JSON)}
+	for _, b := range a.Bin {
+		out.Bin = append(out.Bin, bytes.Clone(b))
+	}
+	return out
+}
+
+// Len is the size of the arguments in bytes.
+func (a Args) Len() int {
+	n := len(a.JSON)
+	for _, b := range a.Bin {
+		n += len(b)
+	}
+	return n
 }
 
 // NoID is the ID of a packet that asks for no acknowledgement.

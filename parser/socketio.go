@@ -221,15 +221,16 @@ func parseName(v []byte) (name []byte, err error) {
 			name = rawjson.Unquote(nil, v)
 		}
 	}
-	if isReserved(name) {
+	if IsReserved(string(name)) {
 		return nil, fmt.Errorf("%w: %q is a reserved event name", ErrPayload, name)
 	}
 	return name, checkText("name", name, MaxName)
 }
 
-// isReserved reports whether clients would take an event for one of their own.
-func isReserved(name []byte) bool {
-	switch string(name) {
+// IsReserved reports whether Socket.IO reserves the name: the stock client drops
+// a connection on which it comes as an event's.
+func IsReserved(name string) bool {
+	switch name {
 	case "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener":
 		return true
 	}

@@ -44,7 +44,8 @@ func (p *fakePeer) Data() []byte      { return []byte(p.data) }
 func (p *fakePeer) Handshake() []byte { return []byte(p.handshake) }
 func (p *fakePeer) Recovered() bool   { return false }
 func (p *fakePeer) Rooms() []string   { return p.rooms }
-func (p *fakePeer) InRoom(room string) bool {
+func (p *fakePeer) InRoom(a hub.Address) bool {
+	room := a.WireName()
 	for _, r := range p.rooms {
 		if r == room {
 			return true
@@ -129,7 +130,6 @@ func (c *fakeCall) Set(key string, value []byte) *hub.Refusal {
 	return nil
 }
 func (c *fakeCall) Disconnect(closeAll bool) { c.record("disconnect %v", closeAll) }
-func (c *fakeCall) Gone() bool               { return false }
 func (c *fakeCall) End(r *hub.Refusal) {
 	c.ended++
 	if r != nil {

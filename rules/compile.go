@@ -14,6 +14,7 @@ import (
 	"cel.dev/cel-go/common/types"
 
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/parser"
 )
 
 // Options are what rules need beside themselves. The zero value is ready.
@@ -73,7 +74,6 @@ func Compile(own []Rule, presets [][]Rule, o Options) (*Set, error) {
 		return nil, err
 	}
 	s := &Set{events: map[string]*code{}, reserved: maps.Clone(ownEvents), log: o.Logger}
-	maps.Copy(s.reserved, socketIOEvents)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -109,12 +109,6 @@ func Compile(own []Rule, presets [][]Rule, o Options) (*Set, error) {
 		}
 	}
 	return s, nil
-}
-
-// socketIOEvents are reserved by Socket.IO: the stock client drops a connection
-// on which one comes as an event.
-var socketIOEvents = map[string]bool{
-	"connect": true, "connect_error": true, "disconnect": true, "disconnecting": true, "newListener": true, "removeListener": true,
 }
 
 // ownEvents are sent by the server only, or answered by it.
@@ -212,7 +206,7 @@ func checkEvent(event string) error {
 		return errors.New("the name of an event is too long")
 	case event == "connect", event == "disconnect", event == "auth-refresh":
 		return nil
-	case socketIOEvents[event], ownEvents[event]:
+	case parser.IsReserved(event), ownEvents[event]:
 		return errors.New("clients cannot send an event of this name")
 	}
 	return nil

@@ -26,7 +26,7 @@ func (c *compiler) emission(s *Emit, notSelf bool) (e emission, err error) {
 		return e, errors.New("an event is missing")
 	case s.Event == "*" && c.kind != eventRule:
 		return e, errors.New("* as a name stands for a client's event, and here is none")
-	case socketIOEvents[s.Event]:
+	case parser.IsReserved(s.Event):
 		return e, fmt.Errorf("%s is reserved by Socket.IO: clients would disconnect", s.Event)
 	case len(s.Event) > maxEventName:
 		return e, errors.New("the name of an event is too long")

@@ -29,7 +29,7 @@ var runFunctions = []struct {
 	call   func(r *run, args []ref.Val) ref.Val
 }{
 	{"in_room", 1, cel.BoolType, func(r *run, args []ref.Val) ref.Val {
-		return withRoom(args[0], func(a hub.Address) ref.Val { return types.Bool(r.call.Peer().InRoom(a.WireName())) })
+		return withRoom(args[0], func(a hub.Address) ref.Val { return types.Bool(r.call.Peer().InRoom(a)) })
 	}},
 	{"member_count", 1, cel.IntType, func(r *run, args []ref.Val) ref.Val {
 		return withRoom(args[0], func(a hub.Address) ref.Val { return types.Int(r.call.MemberCount(a)) })

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"strings"
+
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/internal/rawjson"
 	"github.com/caddy-realtime/realtime/parser"
@@ -112,7 +114,7 @@ func (p *path) start(r *run) (v value, steps []step, err error) {
 func (p *path) text(r *run) string {
 	switch p.root {
 	case rootEvent:
-		return r.call.Name()
+		return strings.Clone(r.call.Name()) // it may become a room's name, and so outlive the message
 	case rootNsp:
 		return r.call.Peer().Namespace()
 	case rootReason:

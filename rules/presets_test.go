@@ -44,8 +44,8 @@ func TestPresets(t *testing.T) {
 		{"rejoin-rooms", `[{}]`, `refused INVALID: Invalid arguments`},
 		{"message", `{"a" : 1.0}`, `emit message-received({"a" : 1.0}) self`},
 		{"message", `1,2`, `emit message-received(1,2) self`},
-		{"send-message", `{"roomId":"in","text":"hi","id":"mine","x":1.0}`, `set messageId="UUID"; ack {"success":true,"messageId":"UUID"}; ` +
-			`emit new-message({"roomId":"in","text":"hi","id":"UUID","x":1.0,"userId":"bob","timestamp":NOW}) to [in] notself`},
+		{"send-message", `{"roomId":"in","text":"hi","id":"mine","x":1.0}`, `set messageId="UUID"; ` +
+			`emit new-message({"roomId":"in","text":"hi","id":"UUID","x":1.0,"userId":"bob","timestamp":NOW}) to [in] notself; ack {"success":true,"messageId":"UUID"}`},
 		{"send-message", `{"roomId":"out","text":"hi"}`, `refused FORBIDDEN: Not in this room`},
 		{"send-message", `{"roomId":"in","text":""}`, `refused INVALID: Message text required`},
 		{"send-message", `{"roomId":"in"}`, `refused INVALID: Message text required`},

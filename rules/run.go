@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"bytes"
 	"sync"
 	"time"
 
@@ -33,7 +32,7 @@ func (s *Set) Disconnect(c hub.Call) {
 func (s *Set) Event(c hub.Call) {
 	name := c.Name()
 	code := s.events[name]
-	if code == nil && !s.reserved[name] {
+	if code == nil && !s.reserved[name] && !parser.IsReserved(name) {
 		code = s.any
 	}
 	if code == nil {
@@ -154,16 +153,8 @@ func (r *run) resume(slot int, answer parser.Args, refusal *hub.Refusal) {
 		r.end(refusal)
 		return
 	}
-	r.vars[slot] = cloneArgs(answer)
+	r.vars[slot] = answer.Clone()
 	r.exec()
-}
-
-func cloneArgs(a parser.Args) parser.Args {
-	out := parser.Args{JSON: bytes.Clone(a.JSON)}
-	for _, b := range a.Bin {
-		out.Bin = append(out.Bin, bytes.Clone(b))
-	}
-	return out
 }
 
 // firstArg is the variable data.
