@@ -106,7 +106,7 @@ func dialWebSocket(t *testing.T, port int, header http.Header) *webSocketClient 
 func dialAgain(url string, header http.Header) (conn *websocket.Conn, resp *http.Response, err error) {
 	for range 10 {
 		conn, resp, err = websocket.DefaultDialer.Dial(url, header)
-		if !errors.Is(err, syscall.ECONNRESET) {
+		if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 			break
 		}
 	}

@@ -6,12 +6,11 @@
 
 import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Caddy } from "./lib/caddy.mjs";
 import { call, client, closeAll, connected, connects, heard, next } from "./lib/client.mjs";
-import { Endpoint, request, RS } from "./lib/engine.mjs";
-import { freePort, here, Process, root } from "./lib/process.mjs";
+import { Endpoint, RS } from "./lib/engine.mjs";
+import { freePort, here, Process } from "./lib/process.mjs";
 import { pause, until } from "./lib/wait.mjs";
 
 const reference = Boolean(process.env.REFERENCE);
@@ -413,7 +412,12 @@ describe("Socket.IO DISCONNECT", () => {
 
   test("2.5 an event after leaving", limit, async () => {
     const ws = await socket();
+    ws.send("40/custom,");
+    isConnect(await ws.next(), "/custom");
+    assert.equal(await ws.next(), '42/custom,["auth",{}]');
     ws.send("41");
+    ws.send('42/custom,["message",1]');
+    assert.equal(await ws.next(), '42/custom,["message-back",1]'); // it has left by now
     ws.send('42["message",1]');
     await ws.ended();
   });
@@ -1203,151 +1207,5 @@ describe("the server goes and comes back", () => {
     } finally {
       await caddy.stop();
     }
-  });
-});
-
-describe("examples", () => {
-  // run starts a Caddyfile of the repository on a free port instead of 8080.
-  const run = async (name, body) => runText(await readFile(join(root, name), "utf8"), body);
-  const runText = async (text, body) => {
-    const caddy = await Caddy.start({ config: options(text) + text.replaceAll(/(localhost|127\.0\.0\.1):8080/g, "$1:{$PORT}") });
-    try {
-      await body(`http://localhost:${caddy.ports.PORT}`, caddy);
-    } finally {
-      closeAll();
-      await caddy.stop();
-    }
-  };
-  // options are global ones for a file that has none.
-  const options = (text) => (/^\{$/m.test(text) ? "" : "{\n\tadmin 127.0.0.1:{$ADMIN}\n\tpersist_config off\n\tdefault_bind 127.0.0.1\n}\n");
-
-  test("get-started.Caddyfile", ours, () =>
-    run("examples/get-started.Caddyfile", async (site, caddy) => {
-      const a = await connected(site, transports.WebSocket);
-      const hi = next(a, "hi");
-      const b = await connected(site, transports.upgrade);
-      await hi; // somebody connected
-      const both = [next(a, "chat message"), next(b, "chat message")];
-      a.emit("chat message", "hello");
-      for (const [text] of await Promise.all(both)) assert.equal(text, "hello");
-      assert.deepEqual(await call(b, "request", { foo: "bar" }, "baz"), { status: "ok" });
-      await until(() => caddy.log.includes("hello"), "the logged message");
-    }),
-  );
-
-  test("rooms.Caddyfile", ours, () =>
-    run("examples/rooms.Caddyfile", async (site) => {
-      const a = await connected(site, { ...transports.WebSocket, auth: { userId: "ada" } });
-      const b = await connected(site, { ...transports.polling, auth: { userId: "bob" } });
-      const tab = await connected(site, { ...transports.upgrade, auth: { userId: "bob" } });
-
-      // Each step says who hears it, and only they do.
-      const all = { a, b, tab };
-      const heardBy = async (event, step) => {
-        const events = Object.values(all).map((s) => heard(s, event));
-        await step();
-        for (const s of Object.values(all)) await call(s, "leave", "no room at all"); // what came before it has arrived
-        const who = Object.keys(all).filter((_, i) => events[i].length > 0);
-        for (const s of Object.values(all)) s.off(event);
-        return who.join(" ");
-      };
-
-      await call(a, "join", "some room");
-      await call(b, "join", "some room");
-      assert.equal(await heardBy("some event", () => call(a, "to all", "some room")), "a b");
-      assert.equal(await heardBy("some event", () => call(a, "to others", "some room")), "b");
-      assert.equal(await heardBy("some event", () => call(a, "to all except", "some room")), "tab");
-      await call(b, "join", "room1");
-      await call(tab, "join", "room3");
-      assert.equal(await heardBy("some event", () => call(a, "to several")), "b tab");
-      await call(b, "leave", "room1");
-      assert.equal(await heardBy("some event", () => call(a, "to several")), "tab");
-      assert.equal(await heardBy("hi", () => call(a, "to user", "bob")), "b tab");
-      await call(b, "projects", [{ id: 4321 }, { id: 1 }].map(({ id }) => ({ id: String(id) })));
-      assert.equal(await heardBy("project updated", () => call(a, "update project", "4321")), "b");
-
-      const whispered = next(b, "private message");
-      assert.equal(await heardBy("private message", () => call(a, "private message", b.id, "psst")), "b");
-      assert.deepEqual(await whispered, [a.id, "psst"]);
-
-      const left = next(a, "user has left");
-      const { id } = b;
-      b.disconnect();
-      assert.deepEqual(await left, [id]);
-    }),
-  );
-
-  test("bench.Caddyfile", ours, () =>
-    run("examples/bench.Caddyfile", async (site) => {
-      const [a, b] = [await connected(site.replace("localhost", "127.0.0.1"), transports.WebSocket), await connected(site.replace("localhost", "127.0.0.1"), transports.WebSocket)];
-      for (const s of [a, b]) await call(s, "sub", "room-1");
-      const msg = next(b, "msg");
-      a.emit("pub", { roomId: "room-1", t: 1, pad: "x" });
-      assert.deepEqual(await msg, [{ roomId: "room-1", t: 1, pad: "x" }]);
-      assert.deepEqual(await call(a, "echo", { t: 2 }), { t: 2 });
-    }),
-  );
-
-  test("Caddyfile: the page, the client, the chat", ours, () =>
-    run("examples/Caddyfile", async (site) => {
-      for (const [path, type] of [["/", /html/], ["/chat.js", /javascript/], ["/style.css", /css/], ["/socket.io/socket.io.js", /javascript/], ["/socket.io/socket.io.esm.min.js", /javascript/]]) {
-        const res = await request(site + path);
-        assert.equal(res.status, 200, path);
-        assert.match(res.headers["content-type"], type, path);
-      }
-      await assert.rejects(connects(client(site, transports.WebSocket)), { message: "Please tell a name" });
-      const [ada, bob] = [await connected(site, { ...transports.upgrade, auth: { name: "Ada" } }), await connected(site, { ...transports.upgrade, auth: { name: "Bob" } })];
-      await call(ada, "join-room", "lobby");
-      const news = next(ada, "user-joined");
-      await call(bob, "join-room", "lobby");
-      assert.equal((await news)[0].name, "Bob");
-      assert.equal(await call(ada, "members", "lobby"), 2);
-      assert.equal((await call(ada, "join-room", "No Such Name")).code, "INVALID");
-      assert.equal((await call(ada, "members", "garden")).code, "FORBIDDEN");
-      const message = next(ada, "new-message");
-      assert.equal((await call(bob, "send-message", { roomId: "lobby", text: "hello", name: "Bob" })).success, true);
-      assert.equal((await message)[0].text, "hello");
-      const left = next(ada, "user-left");
-      const { id } = bob;
-      bob.disconnect();
-      assert.equal((await left)[0].userId, id);
-    }),
-  );
-
-  // The first two snippets of the README, as it shows them.
-  const snippet = async (n) => [...(await readFile(join(root, "README.md"), "utf8")).matchAll(/^```caddyfile\n(.*?)^```/gms)][n][1];
-
-  test("README: quick start", ours, async () => {
-    await runText(await snippet(0), async (site) => {
-      const [ann, bob] = [await connected(site), await connected(site)];
-      const heardByAnn = next(ann, "new-message");
-      ann.emit("join-room", "lobby");
-      bob.emit("join-room", "lobby");
-      const answer = await bob.emitWithAck("send-message", { roomId: "lobby", text: "hello" });
-      assert.deepEqual(Object.keys(answer), ["success", "messageId"]);
-      assert.equal((await heardByAnn)[0].text, "hello");
-    });
-  });
-
-  test("README: rules", ours, async () => {
-    await runText(await snippet(1), async (site) => {
-      await assert.rejects(connects(client(site)), { message: "Name required" });
-      const ann = client(site, { auth: { name: "Ann" } });
-      assert.deepEqual(await next(ann, "welcome"), [{ you: "Ann" }]);
-      const bob = await connected(site, { auth: { name: "Bob" } });
-      await call(ann, "join", "lobby");
-      assert.equal((await call(bob, "say", { room: "lobby", text: "too early" })).code, "FORBIDDEN");
-      const joined = next(ann, "joined");
-      await call(bob, "join", "lobby");
-      assert.deepEqual(await joined, ["Bob"]);
-      const said = next(ann, "said");
-      assert.deepEqual(await call(bob, "say", { room: "lobby", text: "hello" }), { ok: true });
-      const [{ at, ...rest }] = await said;
-      assert.deepEqual(rest, { from: "Bob", text: "hello" });
-      assert.ok(Math.abs(at - Date.now()) < 60_000);
-      const left = next(ann, "left");
-      bob.disconnect();
-      assert.deepEqual(await left, ["Bob"]);
-    });
   });
 });
