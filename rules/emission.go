@@ -9,10 +9,11 @@ import (
 	"github.com/caddy-realtime/realtime/parser"
 )
 
-// emission is a compiled Emit, without its arguments.
+// emission is a compiled Emit.
 type emission struct {
 	event      string // "" for the incoming event's name
 	scope      hub.Scope
+	args       argList
 	to, except targets
 	notSelf    bool
 	volatile   bool
@@ -34,6 +35,9 @@ func (c *compiler) emission(s *Emit, notSelf bool) (e emission, err error) {
 	e = emission{event: s.Event, notSelf: notSelf, volatile: s.Volatile}
 	if s.Event == "*" {
 		e.event = ""
+	}
+	if e.args, err = c.args(s.Args); err != nil {
+		return e, err
 	}
 	switch {
 	case s.To == "*", s.To == "" && (s.Except != "" || notSelf):
@@ -63,8 +67,11 @@ func (e *emission) build(r *run) (out hub.Emission, err error) {
 		}
 	}
 	if e.except != nil {
-		out.Except, err = e.except(r)
+		if out.Except, err = e.except(r); err != nil {
+			return out, err
+		}
 	}
+	out.Args, err = e.args.build(r)
 	return out, err
 }
 
@@ -90,10 +97,12 @@ func (c *compiler) args(exprs []string) (argList, error) {
 	return list, nil
 }
 
+var errOneValue = errors.New("one value is expected, args... may be several; write args for the list")
+
 // value compiles an expression for exactly one value.
 func (c *compiler) value(text string) (argList, error) {
 	if text == allArgs {
-		return nil, errors.New("one value is expected, args... may be several; write args for the list")
+		return nil, errOneValue
 	}
 	return c.args([]string{text})
 }

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/caddy-realtime/realtime/hub"
@@ -67,16 +66,9 @@ func (s *Emit) compileFor(c *compiler, notSelf bool) error {
 	if err != nil {
 		return err
 	}
-	args, err := c.args(s.Args)
-	if err != nil {
-		return err
-	}
 	c.add(func(r *run) *hub.Refusal {
 		out, err := e.build(r)
 		if err != nil {
-			return asRefusal(err)
-		}
-		if out.Args, err = args.build(r); err != nil {
 			return asRefusal(err)
 		}
 		return r.call.Emit(out)
@@ -124,11 +116,10 @@ func (s *Batch) compile(c *compiler) error {
 	if s.Window <= 0 {
 		return errors.New("the window must be longer than nothing")
 	}
-	e, err := c.emission(&Emit{Event: s.Event, To: s.To}, false)
-	if err != nil {
-		return err
+	if s.Arg == allArgs {
+		return errOneValue
 	}
-	args, err := c.value(s.Arg)
+	e, err := c.emission(&Emit{Event: s.Event, Args: []string{s.Arg}, To: s.To}, false)
 	if err != nil {
 		return err
 	}
@@ -137,10 +128,6 @@ func (s *Batch) compile(c *compiler) error {
 		if err != nil {
 			return asRefusal(err)
 		}
-		if out.Args, err = args.build(r); err != nil {
-			return asRefusal(err)
-		}
-		out.Event = strings.Clone(out.Event) // outlives the call
 		return r.call.Batch(time.Duration(s.Window), out)
 	})
 	return nil
@@ -231,11 +218,7 @@ func (s *Ask) compile(c *compiler) error {
 	if s.Timeout < 0 {
 		return errors.New("the timeout must be longer than nothing")
 	}
-	e, err := c.emission(&Emit{Event: s.Event}, false)
-	if err != nil {
-		return err
-	}
-	args, err := c.args(s.Args)
+	e, err := c.emission(&Emit{Event: s.Event, Args: s.Args}, false)
 	if err != nil {
 		return err
 	}
@@ -251,9 +234,6 @@ func (s *Ask) compile(c *compiler) error {
 		r.suspend()
 		out, err := e.build(r)
 		if err != nil {
-			return asRefusal(err)
-		}
-		if out.Args, err = args.build(r); err != nil {
 			return asRefusal(err)
 		}
 		r.call.Ask(out.Event, out.Args, timeout, func(answer parser.Args, refusal *hub.Refusal) {
