@@ -1,0 +1,262 @@
+package hub_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/siotest"
+	"github.com/caddy-realtime/realtime/parser"
+)
+
+// TestNamesAreCopied: what a policy names rooms and targets by may lie in the
+// buffer that the next message overwrites.
+func TestNamesAreCopied(t *testing.T) {
+	p := &script{event: func(c hub.Call) {
+		if c.Name() == "rooms" {
+			c.Ack(args(fmt.Sprintf("%q", strings.Join(c.Peer().Rooms()[1:], " "))))
+			c.End(nil)
+			return
+		}
+		c.Batch(time.Second, hub.Emission{Event: c.Name(), Args: args("1"), Scope: hub.ToRooms, To: room(c.Name())})
+		c.End(c.Join(room(c.Name())))
+	}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`42["the-first-room",1]`)
+		c.Send(`42["2nd",{"padding":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}]`)
+		c.Send(`427["rooms"]`)
+		c.Expect(`437["the-first-room 2nd"]`)
+		if got := c.Next() + c.Next(); got != `42["the-first-room",[1]]42["2nd",[1]]` && got != `42["2nd",[1]]42["the-first-room",[1]]` {
+			t.Errorf("batches: %s", got)
+		}
+		c.Send("41")
+		synctest.Wait()
+		if got := h.Stats().Namespaces[0].Rooms; got != 0 {
+			t.Errorf("%d rooms are left of nobody", got)
+		}
+	})
+}
+
+func TestRefusals(t *testing.T) {
+	p := &script{event: func(c hub.Call) {
+		switch c.Name() {
+		case "panic":
+			panic("boom")
+		case "silent":
+			return
+		case "late":
+			c.Ack(args(`1`))
+		case "ignore":
+			c.Ignore()
+			c.End(nil)
+			return
+		}
+		c.End(&hub.Refusal{Code: hub.Invalid, Message: "no", Cause: errors.New("inside")})
+	}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`421["x"]`)
+		c.Expect(`431[{"error":"no","code":"INVALID"}]`)
+		c.Send(`422["panic"]`)
+		c.Expect(`432[{"error":"Internal error","code":"PROCESSING_ERROR"}]`)
+		c.Send(`423["silent"]`)
+		c.Expect(`433[{"error":"Internal error","code":"PROCESSING_ERROR"}]`)
+		c.Send(`424["late"]`)
+		c.Expect(`434[1]`, `42["error",{"code":"INVALID","message":"no","event":"late"}]`)
+		for range 100 {
+			c.Send(`42["x"]`) // within a second of the last: not reported again
+		}
+		c.Send(`425["ignore"]`)
+		c.Send(`426["error"]`)
+		c.Expect(`436[{"error":"Reserved event name","code":"FORBIDDEN"}]`)
+		time.Sleep(time.Second)
+		c.Send(`42["x"]`)
+		c.Expect(`42["error",{"code":"INVALID","message":"no","event":"x"}]`)
+		if got := h.Stats().Panics; got != 1 {
+			t.Errorf("%d panics counted", got)
+		}
+	})
+}
+
+func TestLane(t *testing.T) {
+	var held hub.Call
+	var order []string
+	var mu sync.Mutex
+	note := func(s string) { mu.Lock(); order = append(order, s); mu.Unlock() }
+	p := &script{
+		event: func(c hub.Call) {
+			if c.Name() == "hold" {
+				c.Suspend(true)
+				held = c
+				return
+			}
+			note(string(c.Args().JSON))
+			c.End(nil)
+		},
+		disconnect: func(c hub.Call) { note("disconnect: " + c.Reason()); c.End(nil) },
+	}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`420["hold","h"]`)
+		for i := range 65 {
+			c.Send(fmt.Sprintf(`42%d["e",%d]`, i+1, i))
+		}
+		c.Expect(`4365[{"error":"Too many events are waiting","code":"BUSY"}]`)
+		synctest.Wait()
+		if len(order) != 0 {
+			t.Fatalf("ran while held: %v", order)
+		}
+		if got := string(held.Args().JSON); got != `"h"` {
+			t.Errorf("arguments after Suspend: %s", got)
+		}
+		c.Close() // what was received still runs, disconnect last
+		synctest.Wait()
+		held.Ack(args(`1`))
+		held.End(nil)
+		synctest.Wait()
+		if len(order) != 65 || order[0] != "0" || order[63] != "63" || order[64] != "disconnect: transport close" {
+			t.Errorf("order: %v", order)
+		}
+	})
+}
+
+// TestLaneBytes: the limit is on the bytes that wait, not on all that waited.
+func TestLaneBytes(t *testing.T) {
+	held := make(chan hub.Call, 1)
+	p := &script{event: func(c hub.Call) { c.Suspend(true); held <- c }}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		big := `"` + strings.Repeat("x", 200_000) + `"`
+		c.Send(`420["e",` + big + `]`)
+		for i := range 20 {
+			c.Send(fmt.Sprintf(`42%d["e",%s]`, i+1, big)) // one waits behind the one that holds
+			synctest.Wait()
+			(<-held).End(nil)
+			c.Expect(fmt.Sprintf(`43%d[]`, i))
+		}
+	})
+}
+
+func TestLaneGoesOn(t *testing.T) {
+	release := make(chan hub.Call, 1)
+	p := &script{event: func(c hub.Call) {
+		if c.Name() == "hold" {
+			c.Suspend(true)
+			release <- c
+			return
+		}
+		c.End(nil)
+	}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`421["hold"]`)
+		c.Send(`422["next"]`)
+		held := <-release
+		synctest.Wait()
+		c.Quiet()
+		held.Ack(args(`"done"`))
+		held.End(nil)
+		c.Expect(`431["done"]`, `432[]`)
+	})
+}
+
+func TestAsk(t *testing.T) {
+	p := &script{event: func(c hub.Call) {
+		if c.Name() != "start" {
+			c.End(nil)
+			return
+		}
+		c.Suspend(false)
+		c.Ask("question", args(`"?"`), 5*time.Second, func(a parser.Args, r *hub.Refusal) {
+			if r == nil {
+				c.Ack(a)
+			}
+			c.End(r)
+		})
+	}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`427["start"]`)
+		c.Expect(`420["question","?"]`)
+		c.Send(`428["other"]`) // later events go on
+		c.Expect(`438[]`)
+		c.Send(`4399["stranger"]`) // an id that nobody asked with
+		c.Send(`430["yes",{"a":1}]`)
+		c.Expect(`437["yes",{"a":1}]`)
+		c.Send(`430["again"]`)
+
+		c.Send(`429["start"]`)
+		c.Expect(`421["question","?"]`)
+		time.Sleep(5 * time.Second)
+		c.Expect(`439[{"error":"No answer in time","code":"TIMEOUT"}]`)
+		c.Send(`431["late"]`)
+
+		c.Send(`4210["start"]`)
+		c.Expect(`422["question","?"]`)
+		c.Close() // ends the rule: nothing waits for ever
+	})
+}
+
+// TestAskInTurn asks many times in one rule; each answer may come before the
+// goroutine that asked has returned.
+func TestAskInTurn(t *testing.T) {
+	var ask func(c hub.Call, left int)
+	ask = func(c hub.Call, left int) {
+		if left == 0 {
+			c.Ack(args(`"done"`))
+			c.End(nil)
+			return
+		}
+		c.Suspend(false)
+		c.Ask("q", args(``), time.Second, func(parser.Args, *hub.Refusal) { ask(c, left-1) })
+	}
+	serve(t, &script{event: func(c hub.Call) { ask(c, 50) }}, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`421["start"]`)
+		for i := range 50 {
+			c.Expect(fmt.Sprintf(`42%d["q"]`, i))
+			c.Send(fmt.Sprintf(`43%d[]`, i))
+		}
+		c.Expect(`431["done"]`)
+	})
+}
+
+func TestBatch(t *testing.T) {
+	p := &script{event: func(c hub.Call) {
+		c.End(c.Batch(100*time.Millisecond, hub.Emission{Event: "batch", Args: c.Args(), Scope: hub.ToAll}))
+	}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		a, b := n.WebSocket(wsPath), n.WebSocket(wsPath)
+		a.Join("/", "")
+		b.Join("/", "")
+		a.Send(`42["u",1]`)
+		a.Send(`42["u",{"x":2}]`)
+		synctest.Wait()
+		b.Send(`421["u","3"]`)
+		b.Expect(`431[]`)
+		b.Quiet()
+		time.Sleep(101 * time.Millisecond)
+		a.Expect(`42["batch",[1,{"x":2},"3"]]`)
+		b.Expect(`42["batch",[1,{"x":2},"3"]]`)
+		for i := range 1001 { // a full batch does not wait
+			b.Send(fmt.Sprintf(`42["u",%d]`, i))
+		}
+		if m := a.Next(); !strings.HasSuffix(m, `,999]]`) {
+			t.Errorf("full batch ends %q", m[len(m)-20:])
+		}
+		a.Expect(`42["batch",[1000]]`)
+	})
+}
