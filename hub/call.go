@@ -186,8 +186,15 @@ func checkEmission(e *Emission) *Refusal {
 	return checkTargets(e.Except)
 }
 
-// send emits e on behalf of a socket.
+// send emits e on behalf of a socket, here first and then on other nodes.
 func (n *Namespace) send(b *engine.Batch, from *Socket, e *Emission) {
+	n.sendLocal(b, from, e)
+	if n.hub.broker != nil {
+		n.publish(from, e)
+	}
+}
+
+func (n *Namespace) sendLocal(b *engine.Batch, from *Socket, e *Emission) {
 	o := newOutgoing(parser.Packet{
 		Type: parser.Event, ID: parser.NoID,
 		Namespace: n.wire, Name: unsafe.Slice(unsafe.StringData(e.Event), len(e.Event)), // read only

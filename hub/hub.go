@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/realtime/auth"
+	"github.com/caddy-realtime/realtime/broker"
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/parser"
 )
@@ -38,6 +39,9 @@ type Config struct {
 	WaitingBytes        int // bytes of the same; default 1,000,000
 	PendingAsks         int // unanswered Asks of one socket; default 64
 
+	// Broker connects the hub with other nodes; nil: there are none. It is
+	// taken by New only and stays the caller's to close, after the hub.
+	Broker broker.Broker
 	Logger *slog.Logger // default: discard
 }
 
@@ -94,6 +98,7 @@ func setDefault[T comparable](v *T, d T) {
 type Hub struct {
 	// Static after construction.
 	engine *engine.Server
+	broker broker.Broker // nil: this node only
 
 	config atomic.Pointer[Config]
 	counts counters
@@ -109,6 +114,9 @@ func New(c Config) *Hub {
 	h := &Hub{namespaces: map[string]*Namespace{}}
 	h.config.Store(&c)
 	h.engine = engine.NewServer(h, c.Engine)
+	if h.broker = c.Broker; h.broker != nil {
+		h.broker.Subscribe(h.receive)
+	}
 	return h
 }
 
@@ -227,7 +235,8 @@ func stack() string {
 
 // counters count since the Hub exists.
 type counters struct {
-	events, refused, panics atomic.Uint64
+	events, refused, panics  atomic.Uint64
+	unpublished, undelivered atomic.Uint64 // of the broker
 }
 
 // Stats are figures of the moment.
@@ -237,6 +246,9 @@ type Stats struct {
 	Events     uint64           // events from clients so far
 	Refused    uint64           // of these, refused
 	Panics     uint64           // recovered in policies so far
+	// Emissions that the broker did not take, and those of other nodes that
+	// could not be delivered because they were malformed.
+	Unpublished, Undelivered uint64
 }
 
 // NamespaceStats are figures of one namespace.
@@ -255,6 +267,9 @@ func (h *Hub) Stats() Stats {
 		Events:  h.counts.events.Load(),
 		Refused: h.counts.refused.Load(),
 		Panics:  h.counts.panics.Load(),
+
+		Unpublished: h.counts.unpublished.Load(),
+		Undelivered: h.counts.undelivered.Load(),
 	}
 	for _, n := range all {
 		st.Namespaces = append(st.Namespaces, n.stats())

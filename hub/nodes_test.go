@@ -1,0 +1,85 @@
+package hub_test
+
+import (
+	"net/http"
+	"testing"
+	"testing/synctest"
+
+	"github.com/caddy-realtime/realtime/broker"
+	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/siotest"
+)
+
+func TestNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := broker.NewMemory()
+		node := func(namespaces ...string) (*hub.Hub, *siotest.Network) {
+			b := bus.Node()
+			t.Cleanup(func() { b.Close() })
+			conf := hub.Config{Broker: b}
+			for _, name := range namespaces {
+				conf.Namespaces = append(conf.Namespaces, hub.NamespaceConfig{Name: name, Policy: &script{event: rooms}, Auth: verifier{}})
+			}
+			h := hub.New(conf)
+			t.Cleanup(h.Close)
+			return h, siotest.Serve(t, http.HandlerFunc(h.Engine().ServeHTTP))
+		}
+		h1, n1 := node("/")
+		h2, n2 := node("/", "/other")
+		ann, bob, ann2 := n1.WebSocket(wsPath), n2.WebSocket(wsPath), n2.WebSocket(wsPath)
+		ann.Join("/", `{"token":"ann"}`)
+		bobID := bob.Join("/", `{"token":"bob"}`)
+		ann2.Join("/", `{"token":"ann"}`)
+		all := []*siotest.Conn{ann, bob, ann2}
+		quiet := func() {
+			t.Helper()
+			synctest.Wait()
+			for _, c := range all {
+				c.Quiet()
+			}
+		}
+		for _, c := range []*siotest.Conn{ann, bob} {
+			c.Send(`420["join","a"]`)
+			c.Expect(`430[]`)
+		}
+		heard := func(packet, want string, who ...*siotest.Conn) {
+			t.Helper()
+			ann.Send(packet)
+			for _, c := range who {
+				c.Expect(want)
+			}
+			quiet()
+		}
+		heard(`42["to","a"]`, `42["m","a"]`, ann, bob)
+		heard(`42["all",{"x":1.0}]`, `42["m",{"x":1.0}]`, ann, bob, ann2)
+		heard(`42["others","x"]`, `42["m","x"]`, bob, ann2)
+		heard(`42["except","a"]`, `42["m","a"]`, ann2)
+		heard(`42["user","ann"]`, `42["m",1]`, ann, ann2)
+		heard(`42["socket","`+bobID+`"]`, `42["m",1]`, bob)
+		heard(`42["nobody"]`, "")
+
+		// Whatever comes from outside reaches clients only if they can take it.
+		outside := bus.Node()
+		outside.Subscribe(func(*broker.Message) {})
+		defer outside.Close()
+		for _, m := range []broker.Message{
+			{Event: "disconnect", JSON: []byte(`1`)},
+			{Event: "error", JSON: []byte(`1`)},
+			{Event: "", JSON: []byte(`1`)},
+			{Event: "e", JSON: []byte(`{"a"`)},
+			{Event: "e", JSON: []byte(`1],[2`)},
+			{Event: "e", JSON: []byte(`{"_placeholder":true,"num":7}`), Bin: [][]byte{{1}}},
+		} {
+			m.Namespace, m.All = "/", true
+			if err := outside.Publish(&m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		quiet()
+		for _, h := range []*hub.Hub{h1, h2} {
+			if got := h.Stats().Undelivered; got != 6 {
+				t.Errorf("%d messages counted as malformed", got)
+			}
+		}
+	})
+}
