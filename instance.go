@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/presence"
 )
 
 // instances holds what outlives configs: hub name → *instance.
@@ -45,7 +46,8 @@ func (g *generation) admit(h *Handler, agreed string) error {
 // An instance is one hub for as long as any config has it, and the stack of
 // the started configs' generations: for a moment of each reload there are two.
 type instance struct {
-	hub atomic.Pointer[hub.Hub] // nil until the first start or request; never replaced
+	hub      atomic.Pointer[hub.Hub] // nil until the first start or request; never replaced
+	presence presence.State
 
 	mu     sync.Mutex
 	live   []*generation // the last is in force; guarded by mu
@@ -93,7 +95,9 @@ func (i *instance) applyLocked(g *generation) {
 		h.Update(g.config)
 		return
 	}
-	i.hub.Store(hub.New(g.config))
+	c := g.config
+	c.Presence = &i.presence
+	i.hub.Store(hub.New(c))
 }
 
 // server is where to serve a request that came to a handler of g, or nil if

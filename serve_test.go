@@ -315,6 +315,23 @@ func TestSecretPlaceholders(t *testing.T) {
 	}
 }
 
+// Who is online is known to rules, and not forgotten by a reload.
+func TestPresence(t *testing.T) {
+	port := freePort(t)
+	config := func(answer string) string {
+		return quiet(site(port, fmt.Sprintf("realtime {\n auth jwt {\n secret %s\n }\n on connect {\n join \"lobby\"\n }\n on who {\n ack %s\n }\n}", testSecret, answer)))
+	}
+	mustLoad(t, config("online() `members(\"lobby\")`"))
+	for range 2 { // two devices of one user
+		join(t, dialWebSocket(t, port, nil), fmt.Sprintf(`{"token":%q}`, token(t, "ann")))
+	}
+	bob := dialWebSocket(t, port, nil)
+	join(t, bob, fmt.Sprintf(`{"token":%q}`, token(t, "bob")))
+	expectAnswer(t, bob, "who", `[["ann","bob"],["ann","bob"]]`)
+	mustLoad(t, config("`is_online(\"ann\")` `is_online(\"eve\")` `size(online())`"))
+	expectAnswer(t, bob, "who", `[true,false,2]`)
+}
+
 func TestTokenSources(t *testing.T) {
 	port := freePort(t)
 	mustLoad(t, quiet(site(port, fmt.Sprintf(whoAmI, testSecret))))

@@ -84,9 +84,28 @@ func (c *call) Peer() Peer        { return c.socket }
 
 func (c *call) MemberCount(a Address) int { return c.socket.ns.memberCount(a) }
 
-func (c *call) Members(a Address) []string { return c.socket.ns.members(a) }
-func (c *call) Online() []string           { return c.socket.ns.online() }
-func (c *call) IsOnline(user string) bool  { return c.socket.ns.isOnline(user) }
+// Members lists the users in a plain room.
+func (c *call) Members(a Address) []string {
+	p := c.socket.ns.hub.presence
+	if p == nil || a.Kind != Room || a.Name == "" {
+		return nil
+	}
+	return p.Members(c.socket.ns.name, a.Name)
+}
+
+// Online lists the users in the namespace.
+func (c *call) Online() []string {
+	if p := c.socket.ns.hub.presence; p != nil {
+		return p.Members(c.socket.ns.name, "")
+	}
+	return nil
+}
+
+// IsOnline reports whether the user is in the namespace.
+func (c *call) IsOnline(user string) bool {
+	p := c.socket.ns.hub.presence
+	return p != nil && p.IsMember(c.socket.ns.name, "", user)
+}
 
 // Suspend lets the call end later, on any goroutine.
 func (c *call) Suspend(hold bool) {

@@ -42,7 +42,9 @@ type Config struct {
 	// Broker connects the hub with other nodes; nil: there are none. It is
 	// taken by New only and stays the caller's to close, after the hub.
 	Broker broker.Broker
-	Logger *slog.Logger // default: discard
+	// Presence is told who comes and goes; nil: nobody is. Taken by New only.
+	Presence Presence
+	Logger   *slog.Logger // default: discard
 }
 
 // NamespaceConfig says how one namespace, or all that match a pattern, behave.
@@ -97,8 +99,9 @@ func setDefault[T comparable](v *T, d T) {
 // concurrent use and outlives the configurations it works by.
 type Hub struct {
 	// Static after construction.
-	engine *engine.Server
-	broker broker.Broker // nil: this node only
+	engine   *engine.Server
+	broker   broker.Broker // nil: this node only
+	presence Presence      // nil: nobody is told
 
 	config atomic.Pointer[Config]
 	counts counters
@@ -111,7 +114,7 @@ type Hub struct {
 // New returns a Hub that works by c.
 func New(c Config) *Hub {
 	c = c.withDefaults()
-	h := &Hub{namespaces: map[string]*Namespace{}}
+	h := &Hub{namespaces: map[string]*Namespace{}, presence: c.Presence}
 	h.config.Store(&c)
 	h.engine = engine.NewServer(h, c.Engine)
 	if h.broker = c.Broker; h.broker != nil {

@@ -85,8 +85,6 @@ func rooms(c hub.Call) {
 		r = c.Emit(hub.Emission{Event: "m", Args: args(`1`), Scope: hub.ToRooms, To: []hub.Address{{Kind: hub.SocketRoom, Name: text}}})
 	case "user":
 		r = c.Emit(hub.Emission{Event: "m", Args: args(`1`), Scope: hub.ToRooms, To: []hub.Address{{Kind: hub.UserRoom, Name: text}}})
-	case "who":
-		c.Ack(args(fmt.Sprintf("%q,%q,%q", strings.Join(c.Online(), " "), strings.Join(c.Members(hub.Address{Name: text}), " "), fmt.Sprint(c.IsOnline("ann")))))
 	case "nobody":
 		r = c.Emit(hub.Emission{Event: "m", Args: args(`1`), Scope: hub.ToRooms})
 	}
@@ -404,25 +402,6 @@ func TestIdentity(t *testing.T) {
 		one.Send(`42["user","ann"]`)
 		one.Expect(`42["m",1]`)
 		two.Expect(`42["m",1]`)
-
-		for _, c := range []*siotest.Conn{one, two} {
-			c.Send(`420["join","a"]`)
-			c.Expect(`430[]`)
-		}
-		who := func(c *siotest.Conn, want string) {
-			t.Helper()
-			c.Send(`420["who","a"]`)
-			c.Expect(`430[` + want + `]`)
-		}
-		bob := n.WebSocket(wsPath)
-		bob.Join("/", `{"token":"bob"}`)
-		who(bob, `"ann bob","ann","true"`)
-		one.Close()
-		synctest.Wait()
-		who(bob, `"ann bob","ann","true"`) // one device is left
-		two.Close()
-		synctest.Wait()
-		who(bob, `"bob","","false"`)
 	})
 }
 

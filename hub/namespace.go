@@ -86,6 +86,7 @@ func (n *Namespace) add(s *Socket, hello func()) bool {
 		addMember(indexed(n.users, id, UserRoom), s)
 	}
 	s.joined = true
+	n.entered(s, "")
 	hello()
 	return true
 }
@@ -100,6 +101,7 @@ func (n *Namespace) remove(s *Socket) bool {
 	}
 	s.joined = false
 	s.left = s.roomNamesLocked()
+	n.departed(s, "")
 	delete(n.byID, s.id)
 	for len(s.rooms) > 0 {
 		n.removeMemberLocked(s, len(s.rooms)-1)
@@ -137,7 +139,9 @@ func (n *Namespace) join(s *Socket, rooms []Address) *Refusal {
 		if s.plainRoomsLocked() >= limit {
 			return &Refusal{Code: Limit, Message: "Too many rooms"}
 		}
-		addMember(indexed(n.rooms, a.Name, Room), s)
+		r := indexed(n.rooms, a.Name, Room)
+		addMember(r, s)
+		n.entered(s, r.name)
 	}
 	return nil
 }
@@ -174,6 +178,9 @@ func addMember(r *room, s *Socket) {
 // and the last room of s move into the gaps.
 func (n *Namespace) removeMemberLocked(s *Socket, i int) {
 	r, at := s.rooms[i].room, s.rooms[i].at
+	if r.kind == Room {
+		n.departed(s, r.name)
+	}
 
 	last := len(r.members) - 1
 	moved := r.members[last]
@@ -195,6 +202,20 @@ func (n *Namespace) removeMemberLocked(s *Socket, i int) {
 		n.dropRoomLocked(r)
 	case cap(r.members) > 64 && len(r.members) < cap(r.members)/4:
 		r.members = append(make([]member, 0, cap(r.members)/2), r.members...)
+	}
+}
+
+// entered and departed tell the hub's presence, with n.mu held so that it
+// hears of everything in order.
+func (n *Namespace) entered(s *Socket, room string) {
+	if id := s.UserID(); id != "" && n.hub.presence != nil {
+		n.hub.presence.Entered(n.name, room, id)
+	}
+}
+
+func (n *Namespace) departed(s *Socket, room string) {
+	if id := s.UserID(); id != "" && n.hub.presence != nil {
+		n.hub.presence.Left(n.name, room, id)
 	}
 }
 

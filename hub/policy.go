@@ -41,9 +41,9 @@ type Call interface {
 	Peer() Peer
 	// MemberCount counts the namespace's sockets in a room, on this node.
 	MemberCount(a Address) int
-	// Members lists the users with a socket in a room, Online those with one
-	// in the namespace, each once and sorted; IsOnline asks for one. Anonymous
-	// sockets are no users. They know this node.
+	// Members lists the users in a plain room, Online those in the namespace,
+	// each once and sorted; IsOnline asks for one. The hub's Presence answers;
+	// without one, nobody is anywhere.
 	Members(a Address) []string
 	Online() []string
 	IsOnline(user string) bool
@@ -92,6 +92,20 @@ type Peer interface {
 	Recovered() bool
 	Rooms() []string       // own room first; wire names
 	InRoom(a Address) bool // of a UserRoom or SocketRoom: whether it is its own
+}
+
+// Presence knows which users are where; package presence implements it. Rooms
+// are plain ones; "" stands for the whole namespace. Anonymous sockets are
+// nobody to it.
+type Presence interface {
+	// Entered and Left tell of one socket of the user, in the order in which
+	// it happens. They are called under Namespace.mu: they must be quick, and
+	// must not call back.
+	Entered(namespace, room, user string)
+	Left(namespace, room, user string)
+	// Members lists the users, each once and sorted.
+	Members(namespace, room string) []string
+	IsMember(namespace, room, user string) bool
 }
 
 // Emission is one event to be sent.
