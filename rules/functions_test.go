@@ -126,10 +126,6 @@ func TestFunctionsAreLinear(t *testing.T) {
 			t.Errorf("no adversarial case for %s", name)
 		}
 	}
-	tries := 3
-	if slowdown > 1 {
-		tries = 1
-	}
 	// Together 64 KB in one to three places.
 	sizes := []string{hostileArgs(60 << 10), hostileArgs(30 << 10), hostileArgs(20 << 10)}
 	for name, exprs := range adversarial {
@@ -141,7 +137,7 @@ func TestFunctionsAreLinear(t *testing.T) {
 			}
 			read := false
 			for _, args := range sizes {
-				took, r := bestOf(tries, set, args)
+				took, r := quickest(slowdown*20*time.Millisecond, set, args)
 				if took > slowdown*20*time.Millisecond {
 					t.Errorf("%s: %s takes %v", name, expr, took)
 				}
@@ -154,16 +150,28 @@ func TestFunctionsAreLinear(t *testing.T) {
 	}
 }
 
-// bestOf is the shortest of n runs: other work on the machine is not ours.
-func bestOf(n int, set *rules.Set, args string) (best time.Duration, r *hub.Refusal) {
-	best = time.Hour
-	for range n {
+// quickest is the shortest time of an event, and how it was refused.
+func quickest(bound time.Duration, set *rules.Set, args string) (best time.Duration, r *hub.Refusal) {
+	best = shortest(bound, func() {
 		c := &slowCall{nullCall{fakeCall: *newCall("test", args)}}
-		start := time.Now()
 		set.Event(c)
-		best, r = min(best, time.Since(start)), c.refused
-	}
+		r = c.refused
+	})
 	return best, r
+}
+
+// shortest is the shortest of several runs: other work on the machine is not
+// ours. One within the bound is enough; what is not linear never is.
+func shortest(bound time.Duration, f func()) (best time.Duration) {
+	best = time.Hour
+	for range 30 {
+		start := time.Now()
+		f()
+		if best = min(best, time.Since(start)); best <= bound {
+			break
+		}
+	}
+	return best
 }
 
 // TestHostile gives rules what they do not expect; each must end, refused or
@@ -179,12 +187,13 @@ func TestHostile(t *testing.T) {
 		`{` + strings.TrimSuffix(repeat(`"k":1,`, 10000), ",") + `}`, repeat("1,", 20000) + "1",
 	} {
 		for _, bins := range [][][]byte{nil, {[]byte("x")}} {
-			c := newCall("test", args)
-			c.args.Bin = bins
-			start := time.Now()
-			c.run(t, set)
-			if d := time.Since(start); d > slowdown*100*time.Millisecond {
-				t.Errorf("%s takes %v", short(args), d)
+			took := shortest(slowdown*100*time.Millisecond, func() {
+				c := newCall("test", args)
+				c.args.Bin = bins
+				c.run(t, set)
+			})
+			if took > slowdown*100*time.Millisecond {
+				t.Errorf("%s takes %v", short(args), took)
 			}
 		}
 	}
