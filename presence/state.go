@@ -55,9 +55,15 @@ func (s *State) Left(namespace, room, user string) {
 // Members lists the users in a room, or with room "" in the namespace, each
 // once and sorted.
 func (s *State) Members(namespace, room string) []string {
+	users := s.users(place{namespace, room})
+	slices.Sort(users) // without the lock: whoever waits for it holds up a namespace
+	return users
+}
+
+func (s *State) users(at place) []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return slices.Sorted(maps.Keys(s.places[place{namespace, room}]))
+	return slices.Collect(maps.Keys(s.places[at]))
 }
 
 // IsMember reports whether the user is in a room, or with room "" in the
