@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"unicode/utf8"
 )
@@ -21,13 +22,13 @@ type conn struct {
 	raw      syscall.RawConn // nil: reads and writes cannot be tried
 	compress int             // permessage-deflate for messages of at least so many bytes; 0: not negotiated
 
-	// Owned by the reader, of which there is one at a time: the goroutine
-	// that waits for input, then the worker that reads it.
-	ready   func(fd uintptr) bool
-	wait    func() // await
-	waiting bool
-	taken   bool // first holds a byte of input
-	first   [1]byte
+	// Guarded by the poller's mu.
+	fd int
+
+	reading atomic.Uint32 // a readState, of a connection that the poller watches
+	ending  atomic.Bool   // the peer sends no more: read until the end shows
+
+	// Owned by the reader, of which there is one at a time.
 	probing bool // the upgrade that it is for is not complete
 	discard bool // what comes after a violation means nothing
 	fresh   bool // a message was completed by this input
@@ -50,10 +51,6 @@ func newConn(nc net.Conn, s *Session, deflate bool) *conn {
 	if deflate {
 		c.compress = s.config.Compression
 	}
-	if c.raw != nil {
-		// Method values are made once: each is an allocation.
-		c.ready, c.wait = c.readable, c.await
-	}
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		// What a client does not read waits in our outbox, where it is
 		// counted, not in the kernel, which would grow to megabytes. The
@@ -65,20 +62,41 @@ func newConn(nc net.Conn, s *Session, deflate bool) *conn {
 
 // start begins to read.
 func (c *conn) start() {
-	if c.raw != nil {
-		go c.wait()
-	} else {
+	if !c.session.server.poller.add(c) {
 		go c.readAll()
 	}
 }
 
-// await waits for input with nothing but this goroutine's stack, then leaves
-// the connection to a worker. Errors are found by the worker.
-func (c *conn) await() {
-	defer c.session.server.caught("await", c.session)
-	c.waiting = false
-	_ = c.raw.Read(c.ready)
-	c.session.server.workers.ready(c)
+// readState says who reads a connection that the poller watches.
+type readState = uint32
+
+const (
+	parked readState = iota // nobody: there is no input
+	served                  // a worker, or one will
+	missed                  // the same, and there was more input since
+)
+
+// wake notes that there is input, and reports whether c is to be given to a
+// worker for it.
+func (c *conn) wake() bool {
+	for {
+		state := c.reading.Load()
+		if state == parked && c.reading.CompareAndSwap(parked, served) {
+			return true
+		}
+		if state == missed || state == served && c.reading.CompareAndSwap(served, missed) {
+			return false
+		}
+	}
+}
+
+// park ends a worker's turn; false if input came since it began.
+func (c *conn) park() bool {
+	if c.reading.CompareAndSwap(served, parked) {
+		return true
+	}
+	c.reading.Store(served)
+	return false
 }
 
 // readAll reads until the connection ends, on a goroutine of its own.
@@ -97,23 +115,23 @@ func (c *conn) readOnce(buf []byte) (goOn bool) {
 	return c.take(b, in[:off+n], err)
 }
 
-// serve reads what is there and handles it; it reports whether to wait for
-// more.
-func (c *conn) serve(b *Batch) (goOn bool) {
+// serve reads what is there and handles it. It reports whether c is to be
+// read again, and whether that is to be at once.
+func (c *conn) serve(b *Batch) (goOn, more bool) {
 	for range readTurns {
 		in, off := c.buffer(b.slab)
 		n, err := b.try.read(c, in[off:])
 		if n == 0 && err == nil {
-			return true
+			return true, false
 		}
 		if !c.take(b, in[:off+n], err) {
-			return false
+			return false, false
 		}
-		if n > 1 && n < len(in)-off {
-			return true
+		if n < len(in)-off && !c.ending.Load() {
+			return true, false // a short read took everything: epoll(7)
 		}
 	}
-	return true
+	return true, true
 }
 
 // buffer returns where to read to: behind what there is of an incomplete
@@ -390,6 +408,7 @@ func (c *conn) hangUp(last *Frames) {
 	if err := c.Conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrClosedPipe) {
 		c.session.server.config.Load().Logger.Debug("closing connection", "error", err)
 	}
+	c.session.server.poller.closed(c)
 }
 
 // halfClose tells the peer that nothing more comes.

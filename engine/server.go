@@ -44,6 +44,7 @@ type Server struct {
 	handshakes atomic.Int64 // in progress
 	wheel      wheel
 	workers    workers
+	poller     poller
 	panics     panics
 	open       sync.WaitGroup // sessions whose receiver was not told of the end
 	present    sync.WaitGroup // sessions of which something is left
@@ -63,6 +64,7 @@ func NewServer(h Handler, c Config) *Server {
 	s := &Server{handler: h, start: time.Now().Add(-time.Nanosecond), sessions: map[string]*Session{}}
 	s.wheel.init(s)
 	s.workers.init(s)
+	s.poller.init(s)
 	s.Update(c)
 	return s
 }

@@ -18,6 +18,4 @@ func (a *attempt) write(*conn, []byte) (int, error) { return 0, errors.ErrUnsupp
 
 func (a *attempt) read(*conn, []byte) (int, error) { return 0, errors.ErrUnsupported }
 
-func (c *conn) readable(uintptr) bool { return true }
-
 func tryable(net.Conn) syscall.RawConn { return nil }

@@ -43,20 +43,12 @@ func (a *attempt) write(c *conn, p []byte) (int, error) {
 // read reads what is there. Nothing, and no error: nothing yet. io.EOF is the
 // end.
 func (a *attempt) read(c *conn, p []byte) (int, error) {
-	taken := 0
-	if c.taken {
-		p[0], c.taken, taken = c.first[0], false, 1
-	}
-	a.p, a.call = p[taken:], syscall.Read
+	a.p, a.call = p, syscall.Read
 	err := c.raw.Read(a.once)
 	if err == nil && a.err == nil && a.n == 0 {
 		err = io.EOF
 	}
-	n, err := a.result(err)
-	if taken > 0 {
-		return taken + n, nil // an error comes again
-	}
-	return n, err
+	return a.result(err)
 }
 
 func (a *attempt) result(err error) (int, error) {
@@ -70,19 +62,6 @@ func (a *attempt) result(err error) (int, error) {
 		return 0, a.err
 	}
 	return a.n, nil
-}
-
-// readable is the callback of a goroutine that waits for input without a
-// buffer. The poller tells of a change only, and what came before the wait
-// began is no change: so the first call has to try, by reading one byte.
-func (c *conn) readable(fd uintptr) bool {
-	if c.waiting {
-		return true
-	}
-	c.waiting = true
-	n, err := uninterrupted(syscall.Read, fd, c.first[:])
-	c.taken = n == 1
-	return err != syscall.EAGAIN
 }
 
 // tryable returns the raw connection of nc if reads and writes on it can be

@@ -99,9 +99,7 @@ func (w *workers) turn(b *Batch, c *conn) {
 	defer b.write()
 	yielded := false
 	for range turnSize {
-		if c.serve(b) {
-			go c.wait()
-		}
+		w.serve(b, c)
 		c = w.take(false)
 		if c == nil && !yielded {
 			yielded = true
@@ -113,4 +111,15 @@ func (w *workers) turn(b *Batch, c *conn) {
 		}
 	}
 	w.ready(c)
+}
+
+// serve gives c one turn.
+func (w *workers) serve(b *Batch, c *conn) {
+	goOn, more := c.serve(b)
+	switch {
+	case !goOn:
+		w.server.poller.remove(c)
+	case more || !c.park():
+		w.ready(c)
+	}
 }

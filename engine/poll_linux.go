@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"os"
+	"sync"
+	"syscall"
+)
+
+const (
+	pollEvents = 256 // taken from the kernel at once
+
+	// Edge triggered: a connection is told of once for each time that input
+	// arrives, and to wait for more costs no system call.
+	pollEdge  = 1 << 31 // EPOLLET, which package syscall has negative on some systems
+	pollInput = syscall.EPOLLIN | syscall.EPOLLRDHUP | pollEdge
+	pollEnd   = syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR
+)
+
+// A poller waits for input on all TCP connections with one goroutine: an idle
+// connection has none, and no stack. It is an epoll instance of our own, which
+// itself is waited for in the runtime's; the runtime's tells only goroutines.
+type poller struct {
+	server *Server
+
+	mu     sync.Mutex
+	file   *os.File // the epoll instance; nil while there are no connections
+	epoll  int      // its descriptor
+	conns  []*conn  // by descriptor
+	active int      // how many there are
+}
+
+func (p *poller) init(s *Server) { p.server = s }
+
+// add waits for input on c from now on. It is false if that cannot be done.
+func (p *poller) add(c *conn) bool {
+	if c.raw == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.file == nil && !p.openLocked() {
+		return false
+	}
+	added := false
+	err := c.raw.Control(func(fd uintptr) { added = p.addLocked(c, int(fd)) })
+	if err != nil || !added {
+		p.closeUnusedLocked()
+		return false
+	}
+	p.active++
+	return true
+}
+
+func (p *poller) addLocked(c *conn, fd int) bool {
+	c.fd = fd
+	for len(p.conns) <= fd {
+		p.conns = append(p.conns, nil)
+	}
+	p.conns[fd] = c
+	event := syscall.EpollEvent{Events: pollInput, Fd: int32(fd)}
+	return syscall.EpollCtl(p.epoll, syscall.EPOLL_CTL_ADD, fd, &event) == nil
+}
+
+// remove forgets c, which is not to be read any more. The kernel forgets it
+// when it is closed; what it tells until then means nothing.
+func (p *poller) remove(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conns[c.fd] == c { // else the number is used again
+		p.conns[c.fd] = nil
+	}
+	p.active--
+	p.closeUnusedLocked()
+}
+
+// closed lets whoever reads c find that we have closed it, which the kernel
+// does not tell.
+func (p *poller) closed(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.fd < len(p.conns) && p.conns[c.fd] == c {
+		p.wakeLocked(c)
+	}
+}
+
+func (p *poller) wakeLocked(c *conn) {
+	if c.wake() {
+		p.server.workers.ready(c)
+	}
+}
+
+func (p *poller) openLocked() bool {
+	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return false
+	}
+	// What does not block is waited for by the runtime's poller.
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		_ = syscall.Close(fd)
+		return false
+	}
+	file := os.NewFile(uintptr(fd), "epoll")
+	raw, err := file.SyscallConn()
+	if err != nil {
+		_ = file.Close()
+		return false
+	}
+	p.file, p.epoll = file, fd
+	go p.run(raw)
+	return true
+}
+
+func (p *poller) closeUnusedLocked() {
+	if p.active > 0 || p.file == nil {
+		return
+	}
+	_ = p.file.Close() // ends run
+	p.file, p.conns = nil, nil
+}
+
+// run hands connections with input to the workers until the epoll instance is
+// closed. It never leaves Read's callback with success: the next call would
+// have to ask the kernel once more before it may wait.
+func (p *poller) run(epoll syscall.RawConn) {
+	defer p.server.caught("poller", nil)
+	events := make([]syscall.EpollEvent, pollEvents)
+	_ = epoll.Read(func(fd uintptr) (done bool) {
+		for {
+			n, err := epollWait(int(fd), events)
+			if err != nil {
+				return true
+			}
+			p.dispatch(events[:n])
+			if n < len(events) {
+				return false
+			}
+		}
+	})
+}
+
+func epollWait(fd int, events []syscall.EpollEvent) (n int, err error) {
+	for {
+		if n, err = syscall.EpollWait(fd, events, 0); err != syscall.EINTR {
+			return n, err
+		}
+	}
+}
+
+func (p *poller) dispatch(events []syscall.EpollEvent) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range events {
+		fd := int(events[i].Fd)
+		if fd >= len(p.conns) || p.conns[fd] == nil {
+			continue
+		}
+		c := p.conns[fd]
+		if events[i].Events&pollEnd != 0 {
+			c.ending.Store(true)
+		}
+		p.wakeLocked(c)
+	}
+}

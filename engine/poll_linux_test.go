@@ -1,0 +1,94 @@
+package engine_test
+
+import (
+	"bytes"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-realtime/realtime/engine"
+)
+
+// Input and the end of the connection may arrive together: both are told of,
+// though the poller tells of a connection once.
+func TestLastWordsOnTCP(t *testing.T) {
+	s := serve(t, still)
+	got := make(chan string, 1)
+	s.echo.message = func(_ *engine.Session, _ *engine.Batch, data []byte, _ bool) bool {
+		got <- string(data)
+		return true
+	}
+	for range 200 {
+		w := s.session()
+		w.write(frame(0x81, []byte("4bye")))
+		w.conn.Close()
+		if text := <-got; text != "bye" {
+			t.Fatalf("got %q", text)
+		}
+		s.echo.closed(t, engine.TransportClose)
+	}
+}
+
+// A connection that always has more input than one turn reads loses nothing,
+// and lets others get their turns.
+func TestFloodOnTCP(t *testing.T) {
+	const messages, size = 400, 64 << 10
+	s := serve(t, still)
+	flood, other := s.session(), s.session()
+	done := make(chan int, 1) // a receiver must not block: answers wait in its batch
+	count, talked := 0, 0
+	s.echo.message = func(session *engine.Session, _ *engine.Batch, data []byte, _ bool) bool {
+		if len(data) < size {
+			return false
+		}
+		if count++; count == messages {
+			done <- len(data)
+		}
+		return true
+	}
+	go func() {
+		f := frame(0x81, append([]byte("4"), bytes.Repeat([]byte("x"), size)...))
+		for range messages {
+			flood.write(f)
+		}
+	}()
+	for finished := false; !finished; {
+		select {
+		case <-done:
+			finished = true
+		default:
+			other.send("4hi")
+			other.expect("4hi")
+			talked++
+		}
+	}
+	if talked == 0 {
+		t.Error("the other had no turn")
+	}
+}
+
+// With the last connection the poller goes, and comes back with the next.
+func TestPollerGoes(t *testing.T) {
+	s := serve(t, still)
+	for range 3 {
+		w := s.session()
+		w.send("4hi")
+		w.expect("4hi")
+		if !somebodyPolls() {
+			t.Fatal("nobody polls")
+		}
+		w.conn.Close()
+		s.echo.closed(t, engine.TransportClose)
+		for end := time.Now().Add(10 * time.Second); somebodyPolls(); runtime.Gosched() {
+			if time.Now().After(end) {
+				t.Fatal("the poller stays")
+			}
+		}
+	}
+}
+
+func somebodyPolls() bool {
+	buf := make([]byte, 1<<20)
+	return strings.Contains(string(buf[:runtime.Stack(buf, true)]), "engine.(*poller).run")
+}
