@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"unicode/utf8"
@@ -19,7 +21,8 @@ const (
 type conn struct {
 	net.Conn
 	session  *Session
-	raw      syscall.RawConn // nil: reads and writes cannot be tried
+	raw      syscall.RawConn // the socket; nil: reads and writes cannot be tried
+	secure   bool            // raw carries TLS records
 	compress int             // permessage-deflate for messages of at least so many bytes; 0: not negotiated
 
 	// Guarded by the poller's mu.
@@ -35,7 +38,8 @@ type conn struct {
 	timed   bool // the session waits for the rest of a message
 	partial *partial
 
-	peerClosed bool // guarded by the session's mu
+	writeBy    instant // the write deadline of a secure connection; the session's writer's
+	peerClosed bool    // guarded by the session's mu
 }
 
 // partial is the input that is not a complete message yet.
@@ -48,10 +52,14 @@ type partial struct {
 
 func newConn(nc net.Conn, s *Session, deflate bool) *conn {
 	c := &conn{Conn: nc, session: s, raw: tryable(nc)}
+	if c.raw == nil {
+		c.raw = securedBy(nc)
+		c.secure = c.raw != nil
+	}
 	if deflate {
 		c.compress = s.config.Compression
 	}
-	if tcp, ok := nc.(*net.TCPConn); ok {
+	if tcp, ok := socket(nc).(*net.TCPConn); ok {
 		// What a client does not read waits in our outbox, where it is
 		// counted, not in the kernel, which would grow to megabytes. The
 		// kernel doubles the figure. An error leaves things as they are.
@@ -62,7 +70,7 @@ func newConn(nc net.Conn, s *Session, deflate bool) *conn {
 
 // start begins to read.
 func (c *conn) start() {
-	if !c.session.server.poller.add(c) {
+	if !c.session.server.poller.watch(c) {
 		go c.readAll()
 	}
 }
@@ -72,12 +80,12 @@ type readState = uint32
 
 const (
 	parked readState = iota // nobody: there is no input
-	served                  // a worker, or one will
+	served                  // somebody, or a worker will
 	missed                  // the same, and there was more input since
 )
 
-// wake notes that there is input, and reports whether c is to be given to a
-// worker for it.
+// wake notes that there is input, and reports whether somebody is to be found
+// who reads it.
 func (c *conn) wake() bool {
 	for {
 		state := c.reading.Load()
@@ -90,7 +98,7 @@ func (c *conn) wake() bool {
 	}
 }
 
-// park ends a worker's turn; false if input came since it began.
+// park ends the reading; false if input came since it began.
 func (c *conn) park() bool {
 	if c.reading.CompareAndSwap(served, parked) {
 		return true
@@ -108,11 +116,24 @@ func (c *conn) readAll() {
 }
 
 func (c *conn) readOnce(buf []byte) (goOn bool) {
-	in, off := c.buffer(buf)
-	n, err := c.Conn.Read(in[off:])
 	b := NewBatch()
 	defer b.Flush()
-	return c.take(b, in[:off+n], err)
+	goOn, _ = c.readBy(b, buf)
+	return goOn
+}
+
+// readBy reads and handles what came, on a connection that may have a read
+// deadline; late reports whether that was what ended the read.
+func (c *conn) readBy(b *Batch, buf []byte) (goOn, late bool) {
+	in, off := c.buffer(buf)
+	n, err := c.Conn.Read(in[off:])
+	if late = errors.Is(err, os.ErrDeadlineExceeded); late {
+		err = nil
+	}
+	if n == 0 && late {
+		return true, true
+	}
+	return c.take(b, in[:off+n], err), late
 }
 
 // serve reads what is there and handles it. It reports whether c is to be
@@ -396,6 +417,14 @@ func (c *conn) lost() {
 	if ended {
 		s.hangUp()
 	}
+}
+
+// socket is what a TLS connection runs over, or nc itself.
+func socket(nc net.Conn) net.Conn {
+	if c, ok := nc.(*tls.Conn); ok {
+		return c.NetConn()
+	}
+	return nc
 }
 
 // hangUp closes the connection, after a last frame if there is one. It may

@@ -31,11 +31,21 @@ type poller struct {
 
 func (p *poller) init(s *Server) { p.server = s }
 
-// add waits for input on c from now on. It is false if that cannot be done.
-func (p *poller) add(c *conn) bool {
-	if c.raw == nil {
+// watch has c read whenever it has input. It is false if that cannot be done.
+func (p *poller) watch(c *conn) bool {
+	if c.secure {
+		c.reading.Store(served) // by startSecure
+	}
+	if c.raw == nil || !p.add(c) {
 		return false
 	}
+	if c.secure {
+		go c.startSecure()
+	}
+	return true
+}
+
+func (p *poller) add(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.file == nil && !p.openLocked() {
@@ -84,7 +94,11 @@ func (p *poller) closed(c *conn) {
 }
 
 func (p *poller) wakeLocked(c *conn) {
-	if c.wake() {
+	switch {
+	case !c.wake():
+	case c.secure:
+		go c.readArrived() // workers must not wait for the rest of a record
+	default:
 		p.server.workers.ready(c)
 	}
 }

@@ -2,7 +2,6 @@ package engine_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"io"
@@ -278,29 +277,6 @@ func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
-}
-
-func TestTLS(t *testing.T) {
-	s := &site{t: t, echo: newEcho()}
-	s.srv = engine.NewServer(s.echo, engine.Config{})
-	hs := httptest.NewTLSServer(s.srv)
-	t.Cleanup(func() {
-		s.srv.Close()
-		hs.Close()
-	})
-	s.host = hs.Listener.Addr().String()
-	s.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, network, addr)
-	}
-	w := s.session()
-	for range 10 {
-		text := "4" + strings.Repeat("x", 100_000)
-		w.send(text)
-		w.expect(text)
-	}
-	w.send("abc")
-	w.closes(0)
-	s.echo.closed(t, engine.ParseError)
 }
 
 // streamWriter is what a handler gets for a WebSocket over HTTP/2 or 3.

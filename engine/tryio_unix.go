@@ -35,9 +35,11 @@ func uninterrupted(call func(int, []byte) (int, error), fd uintptr, p []byte) (i
 
 // write writes as much of p as c takes at once.
 func (a *attempt) write(c *conn, p []byte) (int, error) {
+	if c.secure {
+		return a.writeSecure(c, p)
+	}
 	a.p, a.call = p, syscall.Write
-	err := c.raw.Write(a.once)
-	return a.result(err)
+	return a.result(c.raw.Write(a.once))
 }
 
 // read reads what is there. Nothing, and no error: nothing yet. io.EOF is the

@@ -195,7 +195,7 @@ func (s *Session) completeUpgrade(b *Batch, c *conn) bool {
 // say writes a frame on a probing WebSocket, which has no outbox. A worker
 // does not wait: a new connection that takes no frame is not worth it.
 func (c *conn) say(b *Batch, f *Frames) bool {
-	if c.raw == nil {
+	if c.raw == nil || c.secure { // then it is not a worker
 		_, err := c.writeWithin(f.data, closeWriteTimeout)
 		return err == nil
 	}
