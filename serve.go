@@ -48,12 +48,27 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	answer := &answer{ResponseWriter: w}
 	server.Serve(answer, asSeenOutside(own), h.info(own))
-	if !answer.given && r.Header.Get("Upgrade") != "" {
+	if !answer.given && r.Header.Get("Upgrade") != "" && recorded(w) {
 		// The connection was upgraded behind the back of those who log and
-		// count: tell them. Nothing is written any more.
+		// count: tell them. Nothing is written any more, but net/http looks
+		// up the caller for its debug log, which is why nobody else is told.
 		w.WriteHeader(http.StatusSwitchingProtocols)
 	}
 	return nil
+}
+
+// recorded reports whether somebody around w logs or counts the response.
+func recorded(w http.ResponseWriter) bool {
+	for {
+		if _, ok := w.(caddyhttp.ResponseRecorder); ok {
+			return true
+		}
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return false
+		}
+		w = u.Unwrap()
+	}
 }
 
 // answer notes whether a response was given through it; one that was not is

@@ -23,10 +23,11 @@ type poller struct {
 	server *Server
 
 	mu     sync.Mutex
-	file   *os.File // the epoll instance; nil while there are no connections
+	file   *os.File // the epoll instance; nil until the first connection
 	epoll  int      // its descriptor
 	conns  []*conn  // by descriptor
 	active int      // how many there are
+	last   bool     // no more will come
 }
 
 func (p *poller) init(s *Server) { p.server = s }
@@ -54,7 +55,6 @@ func (p *poller) add(c *conn) bool {
 	added := false
 	err := c.raw.Control(func(fd uintptr) { added = p.addLocked(c, int(fd)) })
 	if err != nil || !added {
-		p.closeUnusedLocked()
 		return false
 	}
 	p.active++
@@ -80,6 +80,14 @@ func (p *poller) remove(c *conn) {
 		p.conns[c.fd] = nil
 	}
 	p.active--
+	p.closeUnusedLocked()
+}
+
+// retire lets the poller go with the last of its connections.
+func (p *poller) retire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = true
 	p.closeUnusedLocked()
 }
 
@@ -125,7 +133,7 @@ func (p *poller) openLocked() bool {
 }
 
 func (p *poller) closeUnusedLocked() {
-	if p.active > 0 || p.file == nil {
+	if p.active > 0 || !p.last || p.file == nil {
 		return
 	}
 	_ = p.file.Close() // ends run

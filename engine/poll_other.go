@@ -15,6 +15,7 @@ type poller struct{}
 func (p *poller) init(*Server)       {}
 func (p *poller) watch(c *conn) bool { return false }
 func (p *poller) remove(c *conn)     {}
+func (p *poller) retire()            {}
 func (p *poller) closed(c *conn)     {}
 
 // securedBy would return the socket below a TLS connection.

@@ -254,6 +254,7 @@ func (s *Server) Close() {
 		session.lingerUntil(deadline)
 	}
 	s.present.Wait()
+	s.poller.retire()
 }
 
 func (s *Server) all() []*Session {
