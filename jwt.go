@@ -83,6 +83,9 @@ func (j *JWT) Authenticate(_ context.Context, hs *engine.Handshake, payload []by
 	return j.verifier.Authenticate(payload, cred)
 }
 
+// NeverBlocks implements hub.NonBlocking.
+func (j *JWT) NeverBlocks() bool { return j.Secret != "" }
+
 // UnmarshalCaddyfile sets up the authenticator from tokens:
 //
 //	jwt {
@@ -140,4 +143,5 @@ var (
 	_ caddy.Provisioner     = (*JWT)(nil)
 	_ caddyfile.Unmarshaler = (*JWT)(nil)
 	_ hub.Authenticator     = (*JWT)(nil)
+	_ hub.NonBlocking       = (*JWT)(nil)
 )

@@ -42,6 +42,18 @@ type call struct {
 
 var calls = sync.Pool{New: func() any { return new(call) }}
 
+// newCall returns a call that is not about an event from the client.
+func newCall(s *Socket, kind callKind) *call {
+	c := &call{packet: parser.Packet{ID: parser.NoID}}
+	c.of(s, kind)
+	return c
+}
+
+// of makes c a call of s as it is now.
+func (c *call) of(s *Socket, kind callKind) {
+	c.socket, c.kind = s, kind
+}
+
 func (c *call) free() {
 	*c = call{}
 	calls.Put(c)
@@ -55,7 +67,7 @@ func (s *Socket) event(b *engine.Batch, c *call) {
 		c.free()
 		return
 	}
-	c.socket, c.kind = s, eventCall
+	c.of(s, eventCall)
 	s.enter(b, c)
 }
 
@@ -262,7 +274,7 @@ func (c *call) Ack(a parser.Args) {
 		return
 	}
 	c.acked = true
-	if c.packet.ID == parser.NoID || c.kind != eventCall {
+	if c.packet.ID == parser.NoID {
 		return
 	}
 	answer := parser.Packet{Type: parser.Ack, ID: c.packet.ID, Args: a}
@@ -363,13 +375,11 @@ func (c *call) conclude(r *Refusal) {
 func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
 	s := c.socket
 	if r == nil && !s.ns.add(s, func() { s.hello(b) }) {
-		r = &Refusal{Code: Invalid, Message: "Invalid namespace"} // it went meanwhile
+		r = &Refusal{Code: Invalid, Message: "Invalid namespace"} // it went meanwhile, or the socket did
 	}
 	if r != nil {
 		s.ns.hub.counts.refused.Add(1)
-		s.client.forget(s)
-		s.client.refuseConnect(b, s.ns.wire, r)
-		s.ns.hub.release(s.ns)
+		s.turnAway(b, r)
 		return
 	}
 	s.session.Established()

@@ -2,13 +2,10 @@ package hub
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/caddy-realtime/realtime/auth"
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/internal/rawjson"
 	"github.com/caddy-realtime/realtime/parser"
@@ -34,6 +31,7 @@ type client struct {
 	mu      sync.Mutex
 	sockets []*Socket
 	closed  bool
+	logins  int32 // Authenticators that run for it
 }
 
 // Message handles one message from the session.
@@ -179,59 +177,41 @@ func (c *client) forget(s *Socket) {
 func (s *Socket) isGone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.gone
+	return s.standing != present
 }
 
 // connect answers a CONNECT: namespace, identity, then the policy, which
-// decides. What the policy sent follows the answer.
+// decides. What the policy sent follows the answer, and what the client sent
+// meanwhile waits for it.
 func (c *client) connect(b *engine.Batch, namespace, payload []byte) {
+	if s, a := c.begin(b, namespace, payload); s != nil {
+		s.identify(b, a, payload)
+	}
+}
+
+// begin makes a socket that has yet to be let in, and says who authenticates
+// it, if anybody. It is nil if the answer is no.
+func (c *client) begin(b *engine.Batch, namespace, payload []byte) (*Socket, Authenticator) {
 	ns, busy := c.hub.acquire(namespace)
 	switch {
 	case busy:
 		c.session.Close(engine.ForcedClose) // passing: the client tries again
-		return
+		return nil, nil
 	case ns == nil:
 		c.refuseConnect(b, namespace, &Refusal{Code: Invalid, Message: "Invalid namespace"})
-		return
+		return nil, nil
 	}
-	identity, err := c.authenticate(ns, payload)
-	if err != nil {
-		c.hub.release(ns)
-		c.refuseIdentity(b, namespace, err)
-		return
-	}
+	a := ns.spec.Load().Auth
 	s := &Socket{
-		id: newSocketID(), ns: ns, client: c, session: c.session,
-		identity: identity, auth: publicAuth(payload, ns.spec.Load().Auth != nil),
+		id: newSocketID(), ns: ns, client: c, session: c.session, auth: publicAuth(payload, a != nil),
+		running: true, // its connect call does, from now on
 	}
 	if !c.adopt(s, c.hub.config.Load().NamespacesPerClient) {
 		c.hub.release(ns)
 		c.violation("cannot join the namespace", nil)
-		return
-	}
-	s.enter(b, &call{socket: s, kind: connectCall, packet: parser.Packet{ID: parser.NoID}})
-}
-
-func (c *client) authenticate(ns *Namespace, payload []byte) (*auth.Identity, error) {
-	a := ns.spec.Load().Auth
-	if a == nil {
 		return nil, nil
 	}
-	return a.Authenticate(context.Background(), c.session.Handshake(), payload)
-}
-
-// refuseIdentity answers a client that authentication did not let in. Only
-// what is wrong with the client is final.
-func (c *client) refuseIdentity(b *engine.Batch, namespace []byte, err error) {
-	c.hub.log().Debug("authentication failed", "namespace", string(namespace), "error", err, "remote_ip", c.session.Handshake().RemoteIP)
-	switch {
-	case errors.Is(err, auth.ErrNoToken):
-		c.refuseConnect(b, namespace, &Refusal{Code: Forbidden, Message: "Authentication error"})
-	case errors.Is(err, auth.ErrInvalidToken):
-		c.refuseConnect(b, namespace, &Refusal{Code: Forbidden, Message: "Invalid token"})
-	default:
-		c.session.Close(engine.ForcedClose)
-	}
+	return s, a
 }
 
 func (c *client) refuseConnect(b *engine.Batch, namespace []byte, r *Refusal) {

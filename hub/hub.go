@@ -6,7 +6,6 @@
 package hub
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -18,7 +17,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-realtime/realtime/auth"
 	"github.com/caddy-realtime/realtime/broker"
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/parser"
@@ -53,16 +51,6 @@ type NamespaceConfig struct {
 	Pattern *regexp.Regexp // must match the whole name; the zero value: none
 	Policy  Policy
 	Auth    Authenticator // nil: everybody is anonymous
-}
-
-// Authenticator says who a socket is. It is called once for each CONNECT and
-// must be safe for concurrent use.
-type Authenticator interface {
-	// Authenticate returns nil for an anonymous socket. payload is the JSON
-	// object that came with CONNECT, nil if none. auth.ErrNoToken and
-	// auth.ErrInvalidToken refuse the client for good; any other error is a
-	// passing trouble: the connection is closed and the client may try again.
-	Authenticate(ctx context.Context, h *engine.Handshake, payload []byte) (*auth.Identity, error)
 }
 
 func (c Config) withDefaults() Config {
@@ -105,6 +93,7 @@ type Hub struct {
 
 	config atomic.Pointer[Config]
 	counts counters
+	logins logins
 
 	mu         sync.Mutex
 	namespaces map[string]*Namespace // guarded by mu
@@ -151,9 +140,13 @@ func (h *Hub) Update(c Config) {
 	}
 }
 
-// Close disconnects everybody and waits until their policies were told. The
-// clients see the transport close, so that they try to connect again.
-func (h *Hub) Close() { h.engine.Close() }
+// Close disconnects everybody and waits until their policies were told and no
+// Authenticator runs. The clients see the transport close, so that they try to
+// connect again.
+func (h *Hub) Close() {
+	h.engine.Close()
+	h.logins.running.Wait()
+}
 
 // namespace is the configuration for a namespace name, or nil.
 func (c *Config) namespace(name string) *NamespaceConfig {

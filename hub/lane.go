@@ -9,7 +9,7 @@ import "github.com/caddy-realtime/realtime/engine"
 // enter runs c, or lets it wait for the calls before it.
 func (s *Socket) enter(b *engine.Batch, c *call) {
 	s.mu.Lock()
-	if s.gone && c.kind == eventCall { // it crossed with our disconnecting it
+	if s.standing != present && c.kind != disconnectCall { // it crossed with our disconnecting it
 		s.mu.Unlock()
 		c.free()
 		return
@@ -45,14 +45,17 @@ func (s *Socket) drain(b *engine.Batch, c *call) {
 func (s *Socket) next() *call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.waiting) == 0 {
-		s.waiting, s.running, s.bytes = nil, false, 0
-		return nil
+	for len(s.waiting) > 0 {
+		c := s.waiting[0]
+		s.waiting = s.waiting[1:]
+		s.bytes -= c.packet.Args.Len()
+		if s.standing != expelled || c.kind == disconnectCall {
+			return c
+		}
+		c.free()
 	}
-	c := s.waiting[0]
-	s.waiting = s.waiting[1:]
-	s.bytes -= c.packet.Args.Len()
-	return c
+	s.waiting, s.running, s.bytes = nil, false, 0
+	return nil
 }
 
 // run gives c to the policy and reports whether the lane may go on.

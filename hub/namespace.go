@@ -72,12 +72,12 @@ func newNamespace(h *Hub, name string, dynamic bool, spec *NamespaceConfig) *Nam
 func (n *Namespace) policy() Policy { return n.spec.Load().Policy }
 
 // add makes s a socket of the namespace, in its own rooms. hello is what s
-// gets before anything that others send it. It is false if the namespace is
-// gone.
+// gets before anything that others send it. It is false if the namespace or
+// the socket is gone.
 func (n *Namespace) add(s *Socket, hello func()) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed {
+	if n.closed || s.isGone() {
 		return false
 	}
 	n.byID[s.id] = s

@@ -1,10 +1,8 @@
 package hub
 
 import (
-	"errors"
 	"strconv"
 
-	"github.com/caddy-realtime/realtime/auth"
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/internal/rawjson"
 	"github.com/caddy-realtime/realtime/parser"
@@ -14,36 +12,32 @@ import (
 // it could have a token, and none came with the request, its first frame
 // decides: {"auth": {…}}, or any other to go on without.
 
-// openPlain connects a plain client to the main namespace, or leaves it to the
-// client's first frame.
+// openPlain connects a plain client to the main namespace, by the token that
+// came with its request or, if none did, when its first frame has come.
 func (c *client) openPlain() {
-	if c.needsAuthFrame() {
-		c.silent = true
-		return
-	}
 	b := engine.NewBatch()
 	defer b.Flush()
-	c.connect(b, mainNamespace, nil)
+	s, a := c.begin(b, mainNamespace, nil)
+	if s == nil {
+		return
+	}
+	if a != nil {
+		c.silent = true
+		s.tenure = &tenure{tentative: true} // nobody else knows s yet
+	}
+	s.identify(b, a, nil)
 }
 
-func (c *client) needsAuthFrame() bool {
-	ns, _ := c.hub.acquire(mainNamespace)
-	if ns == nil {
-		return false
-	}
-	defer c.hub.release(ns)
-	if ns.spec.Load().Auth == nil {
-		return false
-	}
-	identity, err := c.authenticate(ns, nil)
-	return identity == nil && (err == nil || errors.Is(err, auth.ErrNoToken))
-}
-
-// firstPlain connects a client whose first frame, p, says nothing of a token.
+// firstPlain takes notice of the first frame of a client that was silent.
 func (c *client) firstPlain(b *engine.Batch, p *parser.Packet) {
 	c.silent = false
-	if p.Type != parser.PlainAuth {
+	s := c.socket(mainNamespace)
+	switch {
+	case p.Type != parser.PlainAuth && (s == nil || !s.insist()):
 		c.connect(b, mainNamespace, nil)
+	case p.Type == parser.PlainAuth && s != nil && s.isTentative(): // it would have no token
+		c.forget(s)
+		s.leave(b, "client namespace disconnect")
 	}
 }
 
@@ -52,8 +46,8 @@ func (c *client) firstPlain(b *engine.Batch, p *parser.Packet) {
 func (s *Socket) plainOpen() parser.Packet {
 	data := rawjson.AppendQuote([]byte(`{"socket":`), s.id)
 	data = append(data, `,"user":`...)
-	if user := s.User(); user != nil {
-		data = append(data, user...)
+	if id := s.identity.Load(); id != nil {
+		data = append(data, id.Claims...)
 	} else {
 		data = append(data, "null"...)
 	}

@@ -3,6 +3,7 @@ package hub
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-realtime/realtime/auth"
@@ -14,29 +15,41 @@ import (
 // Socket is one client in one namespace.
 type Socket struct {
 	// Static after construction.
-	id       string
-	ns       *Namespace
-	client   *client
-	session  *engine.Session // client.session, one step nearer
-	identity *auth.Identity  // nil if anonymous
-	auth     []byte          // what came with CONNECT, without secrets; nil if nothing
+	id      string
+	ns      *Namespace
+	client  *client
+	session *engine.Session // client.session, one step nearer
+	auth    []byte          // what came with CONNECT, without secrets; nil if nothing
+
+	// Set before the policy hears of the socket.
+	identity atomic.Pointer[auth.Identity] // nil if anonymous
 
 	// Guarded by ns.mu.
-	joined bool
 	rooms  []membership // the namespace's room of all and the user's among them
 	left   []string     // the names of its rooms when it left; nil before
+	joined bool         // last: it shares its word with mu and what follows
 
 	// Guarded by mu.
-	mu      sync.Mutex
-	gone    bool    // left or leaving: no further event runs
-	running bool    // a call holds the lane
-	waiting []*call // what comes after it
-	bytes   int     // size of the waiting events
-	data    []byte  // JSON object socket.data; nil: {}. Replaced, never changed
-	asks    map[int64]*ask
-	asked   int       // size of the events whose rules wait for an answer
-	refused time.Time // when the last error event went out
+	mu       sync.Mutex
+	standing standing
+	running  bool    // a call holds the lane
+	waiting  []*call // what comes after it
+	bytes    int     // size of the waiting events
+	data     []byte  // JSON object socket.data; nil: {}. Replaced, never changed
+	asks     map[int64]*ask
+	asked    int       // size of the events whose rules wait for an answer
+	refused  time.Time // when the last error event went out
+	tenure   *tenure   // nil: nothing is to be said of its identity
 }
+
+// standing says which events of a socket run.
+type standing uint8
+
+const (
+	present  standing = iota // all; it may still be connecting
+	departed                 // those that came before
+	expelled                 // none: the server disconnected it, or never let it in
+)
 
 // ask is an event that a rule sent and whose acknowledgement it waits for.
 type ask struct {
@@ -54,18 +67,18 @@ func (s *Socket) Namespace() string { return s.ns.name }
 
 // UserID is the user's id, "" if anonymous.
 func (s *Socket) UserID() string {
-	if s.identity == nil {
-		return ""
+	if id := s.identity.Load(); id != nil {
+		return id.ID
 	}
-	return s.identity.ID
+	return ""
 }
 
 // User is the JSON object of the user's claims, nil if anonymous.
 func (s *Socket) User() []byte {
-	if s.identity == nil {
-		return nil
+	if id := s.identity.Load(); id != nil {
+		return id.Claims
 	}
-	return s.identity.Claims
+	return nil
 }
 
 // Recovered reports whether the socket took up an earlier one's state.
@@ -228,17 +241,29 @@ func (s *Socket) mayReport() bool {
 // itself.
 func (s *Socket) kick(b *engine.Batch) {
 	s.send(b, parser.Packet{Type: parser.Disconnect, ID: parser.NoID})
+	s.depart(expelled)
 	s.leave(b, "server namespace disconnect")
+}
+
+// depart ends whatever is under way about the socket's identity, and keeps a
+// socket that has not joined from joining. It does not come back from it.
+func (s *Socket) depart(how standing) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.standing = max(s.standing, how)
+	if s.tenure != nil {
+		s.tenure.end()
+	}
 }
 
 // leave takes the socket out of its namespace. Its policy is told when the
 // events that it sent before have run. Only the first call does anything.
 func (s *Socket) leave(b *engine.Batch, reason string) {
+	s.depart(departed)
 	if !s.ns.remove(s) {
 		return
 	}
 	s.mu.Lock()
-	s.gone = true
 	asks := s.asks
 	s.asks = nil
 	s.mu.Unlock()
@@ -250,7 +275,9 @@ func (s *Socket) leave(b *engine.Batch, reason string) {
 		}
 		a.finish(b, parser.Args{}, &Refusal{Code: Timeout, Message: "Disconnected"})
 	}
-	s.enter(b, &call{socket: s, kind: disconnectCall, packet: parser.Packet{ID: parser.NoID}, reason: reason})
+	c := newCall(s, disconnectCall)
+	c.reason = reason
+	s.enter(b, c)
 }
 
 // addAsk remembers a question under a new acknowledgement id. The events whose
@@ -261,7 +288,7 @@ func (s *Socket) addAsk(a *ask) (id int64, r *Refusal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.gone:
+	case s.standing != present:
 		return 0, &Refusal{Code: Timeout, Message: "Disconnected"}
 	case len(s.asks) >= conf.PendingAsks, len(s.asks) > 0 && s.asked+a.size > conf.WaitingBytes:
 		return 0, &Refusal{Code: Limit, Message: "Too many unanswered questions"}

@@ -1,0 +1,240 @@
+package hub
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-realtime/realtime/auth"
+	"github.com/caddy-realtime/realtime/engine"
+)
+
+// Authenticator says who a socket is. It is called for each CONNECT,
+// concurrently, also for one session.
+type Authenticator interface {
+	// Authenticate returns nil for an anonymous socket. payload is the JSON
+	// object that came with CONNECT, nil if none; it is valid
+	// during the call. auth.ErrNoToken and auth.ErrInvalidToken refuse the
+	// client for good. Any other error is a passing trouble, as is a panic:
+	// the connection is closed and the client may try again.
+	//
+	// It may block: it runs on a goroutine of its own, and events that the
+	// client sends meanwhile wait. ctx ends with the session, with the socket,
+	// and after 10 seconds; then what is returned counts as a passing trouble,
+	// and Authenticate must return soon, since Hub.Close waits for it. As many
+	// run at a time as a client may have namespaces, and 64 times GOMAXPROCS
+	// in a hub; who comes then is told to try again.
+	Authenticate(ctx context.Context, h *engine.Handshake, payload []byte) (*auth.Identity, error)
+}
+
+// tenure is what is going on about a socket's identity. Most sockets have
+// none. It is guarded by Socket.mu.
+type tenure struct {
+	cancel    context.CancelFunc // ends the login that runs; nil: none does
+	tentative bool               // of a plain client that has not said who it is
+}
+
+// end stops all that goes on by itself.
+func (t *tenure) end() {
+	if t.cancel != nil {
+		t.cancel()
+	}
+}
+
+func (s *Socket) tenureLocked() *tenure {
+	if s.tenure == nil {
+		s.tenure = new(tenure)
+	}
+	return s.tenure
+}
+
+// NonBlocking is what an Authenticator implements that may not block at all.
+type NonBlocking interface {
+	// NeverBlocks reports that Authenticate takes some microseconds, whatever
+	// the network does. It is then called on the goroutine that reads the
+	// client's messages, and ctx means nothing. That saves a CONNECT the
+	// changes of goroutines, which cost more than to verify a signature.
+	NeverBlocks() bool
+}
+
+const (
+	loginTime     = 10 * time.Second
+	loginsPerCore = 64
+)
+
+var (
+	errLoginPanic = errors.New("the authenticator panicked")
+	errLoginsBusy = errors.New("too many authentications in progress")
+)
+
+// logins are the calls of Authenticators that run.
+type logins struct {
+	count   atomic.Int64
+	running sync.WaitGroup
+}
+
+// beginLogin reserves the right to call an Authenticator; endLogin gives it
+// back.
+func (c *client) beginLogin() bool {
+	l := &c.hub.logins
+	if l.count.Add(1) > int64(loginsPerCore*runtime.GOMAXPROCS(0)) {
+		l.count.Add(-1)
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if int(c.logins) >= c.hub.config.Load().NamespacesPerClient {
+		l.count.Add(-1)
+		return false
+	}
+	c.logins++
+	l.running.Add(1)
+	return true
+}
+
+func (c *client) endLogin() {
+	c.mu.Lock()
+	c.logins--
+	c.mu.Unlock()
+	c.hub.logins.count.Add(-1)
+	c.hub.logins.running.Done()
+}
+
+// authenticate asks a and calls then with the answer, on a goroutine of its
+// own unless a never blocks. The socket's departure cancels it.
+func (s *Socket) authenticate(b *engine.Batch, a Authenticator, payload []byte, then func(*engine.Batch, *auth.Identity, error)) {
+	if n, ok := a.(NonBlocking); ok && n.NeverBlocks() {
+		id, err := s.ask(context.Background(), a, payload)
+		then(b, id, err)
+		return
+	}
+	if !s.client.beginLogin() {
+		then(b, nil, errLoginsBusy)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), loginTime)
+	s.setCancel(cancel)
+	payload = bytes.Clone(payload)
+	go s.ns.hub.guard("login", func() {
+		defer s.client.endLogin()
+		defer cancel()
+		id, err := s.ask(ctx, a, payload)
+		b := engine.NewBatch()
+		defer b.Flush()
+		then(b, id, err)
+	})
+}
+
+func (s *Socket) ask(ctx context.Context, a Authenticator, payload []byte) (id *auth.Identity, err error) {
+	err = errLoginPanic // unless it returns
+	s.ns.hub.guard("authenticator", func() { id, err = a.Authenticate(ctx, s.session.Handshake(), payload) })
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return id, err
+}
+
+// setCancel has the socket's departure call cancel.
+func (s *Socket) setCancel(cancel context.CancelFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.standing != present {
+		cancel()
+		return
+	}
+	s.tenureLocked().cancel = cancel
+}
+
+// identify finds out who a new socket is and goes on with its connect call.
+func (s *Socket) identify(b *engine.Batch, a Authenticator, payload []byte) {
+	if a == nil {
+		s.drain(b, newCall(s, connectCall))
+		return
+	}
+	s.authenticate(b, a, payload, s.identified)
+}
+
+// identified is the second half of identify.
+func (s *Socket) identified(b *engine.Batch, id *auth.Identity, err error) {
+	unknown := errors.Is(err, auth.ErrNoToken) || id == nil && err == nil
+	switch {
+	case !s.endIdentify(unknown):
+		s.turnAway(b, nil)
+	case err != nil:
+		s.refuseIdentity(b, err)
+	default:
+		s.identity.Store(id)
+		s.drain(b, newCall(s, connectCall))
+	}
+}
+
+// endIdentify reports whether identify goes on: not if the socket is gone, nor
+// if a plain client whose request had no token may still send one.
+func (s *Socket) endIdentify(unknown bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if unknown && s.tenure != nil && s.tenure.tentative {
+		s.standing = expelled
+	}
+	s.tenure = nil
+	return s.standing == present
+}
+
+// insist has a socket that is tentative connect without a token. It is false
+// if the socket is gone.
+func (s *Socket) insist() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tenure != nil {
+		s.tenure.tentative = false
+	}
+	return s.standing == present
+}
+
+func (s *Socket) isTentative() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tenure != nil && s.tenure.tentative
+}
+
+// refuseIdentity turns a socket away that authentication did not let in. Only
+// what is wrong with the client is final.
+func (s *Socket) refuseIdentity(b *engine.Batch, err error) {
+	s.logRefusal(err)
+	r := identityRefusal(err)
+	s.turnAway(b, r)
+	if r == nil {
+		s.session.Close(engine.ForcedClose)
+	}
+}
+
+func (s *Socket) logRefusal(err error) {
+	s.ns.hub.log().Debug("authentication failed", "namespace", s.ns.name, "error", err, "remote_ip", s.session.Handshake().RemoteIP)
+}
+
+// identityRefusal is what a client is told of err; nil for a passing trouble.
+func identityRefusal(err error) *Refusal {
+	switch {
+	case errors.Is(err, auth.ErrNoToken):
+		return &Refusal{Code: Forbidden, Message: "Authentication error"}
+	case errors.Is(err, auth.ErrInvalidToken):
+		return &Refusal{Code: Forbidden, Message: "Invalid token"}
+	}
+	return nil
+}
+
+// turnAway ends a socket that did not join. The client is told r, if it is
+// there to hear it; events that it sent meanwhile never run.
+func (s *Socket) turnAway(b *engine.Batch, r *Refusal) {
+	told := r != nil && !s.isGone()
+	s.depart(expelled)
+	s.client.forget(s)
+	if told {
+		s.client.refuseConnect(b, s.ns.wire, r)
+	}
+	s.ns.hub.release(s.ns)
+}
