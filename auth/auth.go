@@ -17,6 +17,8 @@ type Identity struct {
 	Claims []byte
 	// Expires is when the identity ends, leeway included; zero means never.
 	Expires time.Time
+	// KeepExpired lets the bearer stay when the identity has ended.
+	KeepExpired bool
 }
 
 // Credentials are what the request that opened a session carried, beside the

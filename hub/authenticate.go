@@ -13,11 +13,11 @@ import (
 	"github.com/caddy-realtime/realtime/engine"
 )
 
-// Authenticator says who a socket is. It is called for each CONNECT,
-// concurrently, also for one session.
+// Authenticator says who a socket is. It is called for each CONNECT and each
+// auth-refresh, concurrently, also for one session.
 type Authenticator interface {
 	// Authenticate returns nil for an anonymous socket. payload is the JSON
-	// object that came with CONNECT, nil if none; it is valid
+	// object that came with CONNECT or auth-refresh, nil if none; it is valid
 	// during the call. auth.ErrNoToken and auth.ErrInvalidToken refuse the
 	// client for good. Any other error is a passing trouble, as is a panic:
 	// the connection is closed and the client may try again.
@@ -29,27 +29,6 @@ type Authenticator interface {
 	// run at a time as a client may have namespaces, and 64 times GOMAXPROCS
 	// in a hub; who comes then is told to try again.
 	Authenticate(ctx context.Context, h *engine.Handshake, payload []byte) (*auth.Identity, error)
-}
-
-// tenure is what is going on about a socket's identity. Most sockets have
-// none. It is guarded by Socket.mu.
-type tenure struct {
-	cancel    context.CancelFunc // ends the login that runs; nil: none does
-	tentative bool               // of a plain client that has not said who it is
-}
-
-// end stops all that goes on by itself.
-func (t *tenure) end() {
-	if t.cancel != nil {
-		t.cancel()
-	}
-}
-
-func (s *Socket) tenureLocked() *tenure {
-	if s.tenure == nil {
-		s.tenure = new(tenure)
-	}
-	return s.tenure
 }
 
 // NonBlocking is what an Authenticator implements that may not block at all.

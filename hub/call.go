@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/caddy-realtime/realtime/auth"
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/parser"
 )
@@ -18,12 +19,14 @@ type callKind uint8
 const (
 	connectCall callKind = iota
 	eventCall
+	refreshCall // an auth-refresh that has taken effect
 	disconnectCall
 )
 
 // call is one run of a policy for one socket. It implements Call.
 type call struct {
 	socket *Socket
+	peer   peer // the socket, as the call sees it
 	kind   callKind
 	packet parser.Packet // the client's event; its slices alias the message until own
 	reason string        // of a disconnect
@@ -42,6 +45,20 @@ type call struct {
 
 var calls = sync.Pool{New: func() any { return new(call) }}
 
+// peer is a socket with the identity that it had when an event came.
+type peer struct {
+	*Socket
+	identity *auth.Identity // nil if anonymous
+}
+
+// User is the JSON object of the user's claims, nil if anonymous.
+func (p *peer) User() []byte {
+	if p.identity == nil {
+		return nil
+	}
+	return p.identity.Claims
+}
+
 // newCall returns a call that is not about an event from the client.
 func newCall(s *Socket, kind callKind) *call {
 	c := &call{packet: parser.Packet{ID: parser.NoID}}
@@ -52,6 +69,7 @@ func newCall(s *Socket, kind callKind) *call {
 // of makes c a call of s as it is now.
 func (c *call) of(s *Socket, kind callKind) {
 	c.socket, c.kind = s, kind
+	c.peer = peer{s, s.identity.Load()}
 }
 
 func (c *call) free() {
@@ -67,6 +85,10 @@ func (s *Socket) event(b *engine.Batch, c *call) {
 		c.free()
 		return
 	}
+	if string(c.packet.Name) == authRefresh {
+		s.refresh(b, c)
+		return
+	}
 	c.of(s, eventCall)
 	s.enter(b, c)
 }
@@ -74,7 +96,7 @@ func (s *Socket) event(b *engine.Batch, c *call) {
 // reservedEvent reports whether only the server may send events of that name.
 // The names that Socket.IO itself reserves do not pass the parser.
 func reservedEvent(name []byte) bool {
-	return string(name) == "error" || string(name) == "token-expired"
+	return string(name) == "error" || string(name) == tokenExpired
 }
 
 // Name is the event's name.
@@ -92,7 +114,18 @@ func (c *call) Name() string {
 
 func (c *call) Args() parser.Args { return c.packet.Args }
 func (c *call) Reason() string    { return c.reason }
-func (c *call) Peer() Peer        { return c.socket }
+func (c *call) Peer() Peer        { return &c.peer }
+
+// Expelled reports whether the call is over because the server disconnected
+// the socket. A disconnect call comes after that and goes on.
+func (c *call) Expelled() bool {
+	if c.kind == disconnectCall {
+		return false
+	}
+	c.socket.mu.Lock()
+	defer c.socket.mu.Unlock()
+	return c.socket.standing == expelled
+}
 
 func (c *call) MemberCount(a Address) int { return c.socket.ns.memberCount(a) }
 
@@ -382,6 +415,7 @@ func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
 		s.turnAway(b, r)
 		return
 	}
+	s.watchExpiry(c.peer.identity)
 	s.session.Established()
 	s.ns.hub.log().Debug("socket joined", "socket_id", s.id, "namespace", s.ns.name, "remote_ip", s.session.Handshake().RemoteIP)
 	for _, f := range c.deferred {

@@ -50,6 +50,9 @@ func (s *Socket) next() *call {
 		s.waiting = s.waiting[1:]
 		s.bytes -= c.packet.Args.Len()
 		if s.standing != expelled || c.kind == disconnectCall {
+			if c.peer.identity == nil { // it came before the client was known
+				c.peer.identity = s.identity.Load()
+			}
 			return c
 		}
 		c.free()
@@ -81,7 +84,7 @@ func (c *call) dispatch() {
 	switch c.kind {
 	case connectCall:
 		p.Connect(c)
-	case eventCall:
+	case eventCall, refreshCall:
 		p.Event(c)
 	case disconnectCall:
 		defer n.hub.release(n)

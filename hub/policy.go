@@ -19,7 +19,9 @@ type Policy interface {
 	Connect(c Call)
 	// Event is called for each event that the client sent. Ending without an
 	// Ack answers a client that asked for one with an empty one; ending with
-	// a Refusal answers as design "Refused" says.
+	// a Refusal answers as design "Refused" says. An event auth-refresh has
+	// taken effect already and comes without its token: a policy that does
+	// not care for it ends it without a Refusal.
 	Event(c Call)
 	// Disconnect is called when the socket has left, Call.Reason says why.
 	// Nothing reaches the socket any more.
@@ -37,8 +39,13 @@ type Call interface {
 	Args() parser.Args
 	// Reason is the disconnect reason, else "".
 	Reason() string
-	// Peer is the socket whose call this is.
+	// Peer is the socket whose call this is, with the user as of the event's
+	// arrival. Valid as Name is.
 	Peer() Peer
+	// Expelled reports whether the server disconnected the socket, or its
+	// token expired: what was suspended then has nothing to do but End. It
+	// is never so for Disconnect.
+	Expelled() bool
 	// MemberCount counts the namespace's sockets in a room, on this node.
 	MemberCount(a Address) int
 	// Members lists the users in a plain room, Online those in the namespace,

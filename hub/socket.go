@@ -21,7 +21,8 @@ type Socket struct {
 	session *engine.Session // client.session, one step nearer
 	auth    []byte          // what came with CONNECT, without secrets; nil if nothing
 
-	// Set before the policy hears of the socket.
+	// Set before the policy hears of the socket, then changed by auth-refresh
+	// alone, with mu held. Its ID stays the same.
 	identity atomic.Pointer[auth.Identity] // nil if anonymous
 
 	// Guarded by ns.mu.
@@ -71,14 +72,6 @@ func (s *Socket) UserID() string {
 		return id.ID
 	}
 	return ""
-}
-
-// User is the JSON object of the user's claims, nil if anonymous.
-func (s *Socket) User() []byte {
-	if id := s.identity.Load(); id != nil {
-		return id.Claims
-	}
-	return nil
 }
 
 // Recovered reports whether the socket took up an earlier one's state.

@@ -21,6 +21,8 @@ type fakeCall struct {
 	ended  int
 	asked  func(parser.Args, *hub.Refusal)
 	limit  bool // refuse joins
+
+	expelled bool
 }
 
 type fakePeer struct {
@@ -82,6 +84,7 @@ func (c *fakeCall) Name() string                   { return c.name }
 func (c *fakeCall) Args() parser.Args              { return c.args }
 func (c *fakeCall) Reason() string                 { return c.reason }
 func (c *fakeCall) Peer() hub.Peer                 { return &c.peer }
+func (c *fakeCall) Expelled() bool                 { return c.expelled }
 func (c *fakeCall) MemberCount(a hub.Address) int  { return len(a.Name) }
 func (c *fakeCall) Members(a hub.Address) []string { return []string{"member of " + a.Name} }
 func (c *fakeCall) Online() []string               { return []string{"a", "b"} }

@@ -235,7 +235,7 @@ func TestEvents(t *testing.T) {
 		{"a-made", ``, `refused UNKNOWN_EVENT: Unknown event a-made`},
 		{"error", ``, `refused UNKNOWN_EVENT: Unknown event error`},
 		{"token-expired", ``, `refused UNKNOWN_EVENT: Unknown event token-expired`},
-		{"auth-refresh", ``, `refused UNKNOWN_EVENT: Unknown event auth-refresh`},
+		{"auth-refresh", `{}`, ``},
 		{"newListener", ``, `refused UNKNOWN_EVENT: Unknown event newListener`},
 		{"connect", ``, `refused INVALID: First`},
 		{"connect", `{"never":true}`, `emit hello("second") self; emit hello("own") self`},

@@ -28,12 +28,17 @@ func (s *Set) Disconnect(c hub.Call) {
 	s.start(s.disconnect, c)
 }
 
-// Event runs the rule for the event, or refuses it.
+// Event runs the rule for the event, or refuses it. Nobody needs a rule for
+// auth-refresh: the hub has done what it asks for.
 func (s *Set) Event(c hub.Call) {
 	name := c.Name()
 	code := s.events[name]
 	if code == nil && !s.reserved[name] && !parser.IsReserved(name) {
 		code = s.any
+	}
+	if code == nil && name == "auth-refresh" {
+		c.End(nil)
+		return
 	}
 	if code == nil {
 		c.End(&hub.Refusal{Code: hub.UnknownEvent, Message: "Unknown event " + name})
@@ -73,6 +78,8 @@ var runs = sync.Pool{New: func() any {
 	r.active.run = r
 	return r
 }}
+
+var errExpelled = &hub.Refusal{Code: hub.Forbidden, Message: "Disconnected"}
 
 // suspended is what an op returns that goes on later, by itself.
 var suspended = new(hub.Refusal)
@@ -147,8 +154,12 @@ func (r *run) suspend() {
 	}
 }
 
-// resume goes on with an answer, or ends with the refusal.
+// resume goes on with an answer, or ends with the refusal. For a client that
+// the server threw out meanwhile nothing is done any more.
 func (r *run) resume(slot int, answer parser.Args, refusal *hub.Refusal) {
+	if refusal == nil && r.call.Expelled() {
+		refusal = errExpelled
+	}
 	if refusal != nil {
 		r.end(refusal)
 		return

@@ -219,6 +219,15 @@ func TestAsk(t *testing.T) {
 			t.Errorf("ended %d times", c.ended)
 		}
 	})
+	t.Run("expelled meanwhile", func(t *testing.T) {
+		c := newCall("test", `{"go":true,"q":2}`)
+		c.run(t, set)
+		c.expelled = true
+		check(t, answer(c, `0`), `refused FORBIDDEN: Disconnected`)
+		if c.ended != 1 {
+			t.Errorf("ended %d times", c.ended)
+		}
+	})
 	t.Run("timeout", func(t *testing.T) {
 		c := newCall("test", `{"go":true,"q":2}`)
 		c.run(t, set)
