@@ -5,12 +5,12 @@
 
 import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
-import { createHmac } from "node:crypto";
 import { deflateRawSync } from "node:zlib";
 import { Caddy } from "./lib/caddy.mjs";
 import { call, closeAll, connected, heard, next } from "./lib/client.mjs";
 import { disperse, inBatches, PollingMember, WebSocketMember } from "./lib/crowd.mjs";
 import { Endpoint, request } from "./lib/engine.mjs";
+import { jwt, secret } from "./lib/jwt.mjs";
 import { frame, throwAt, upgradeRequest } from "./lib/tcp.mjs";
 import { until } from "./lib/wait.mjs";
 
@@ -18,7 +18,6 @@ const limit = { timeout: 60_000 };
 const websocket = { transports: ["websocket"] };
 const v4 = { EIO: "4", transport: "polling" };
 const v4ws = { EIO: "4", transport: "websocket" };
-const secret = "a secret of at least thirty-two bytes";
 
 // Four sites: one hub without identity, one with, one with tight limits, one
 // with compression. All write access logs.
@@ -136,12 +135,6 @@ afterEach(() => {
 after(async () => {
   await caddy?.stop();
 });
-
-const base64url = (value) => Buffer.from(typeof value === "string" ? value : JSON.stringify(value)).toString("base64url");
-function jwt(claims, { key = secret, alg = "HS256" } = {}) {
-  const body = `${base64url({ alg, typ: "JWT" })}.${base64url({ exp: Math.floor(Date.now() / 1000) + 3600, ...claims })}`;
-  return `${body}.${alg === "none" ? "" : createHmac("sha256", key).update(body).digest("base64url")}`;
-}
 
 describe("hubs", () => {
   test("two hubs share neither sockets nor rooms", limit, async () => {
