@@ -40,7 +40,8 @@ type call struct {
 	// Guarded by socket.mu once the call is suspended.
 	held     bool // later events wait for the end
 	returned bool // the policy's method did
-	ended    bool
+	ended    bool // End was called
+	over     bool // and the client was told
 }
 
 var calls = sync.Pool{New: func() any { return new(call) }}
@@ -356,35 +357,41 @@ func (c *call) Disconnect(closeAll bool) {
 	})
 }
 
-// End ends the call.
+// End ends the call. The lane goes on when the client was told.
 func (c *call) End(r *Refusal) {
 	s := c.socket
-	first, goOn := c.markEnded()
-	if !first {
+	if !c.markEnded() {
 		return
 	}
-
 	if r != nil && r.Cause != nil {
 		s.ns.hub.log().Debug("refused", "event", c.Name(), "code", string(r.Code), "message", r.Message, "error", r.Cause, "socket_id", s.id)
 	}
 	c.conclude(r)
-	if goOn {
+	if c.markOver() {
 		c.batched(func(b *engine.Batch) { s.drain(b, s.next()) })
 	}
 }
 
-// markEnded reports whether this is the first End, and whether the lane waits
-// for it.
-func (c *call) markEnded() (first, goOn bool) {
+// markEnded reports whether this is the first End.
+func (c *call) markEnded() bool {
 	if c.suspended { // else only one goroutine knows the call
 		c.socket.mu.Lock()
 		defer c.socket.mu.Unlock()
 	}
-	if c.ended {
-		return false, false
-	}
+	first := !c.ended
 	c.ended = true
-	return true, c.held && c.returned
+	return first
+}
+
+// markOver reports whether the lane waits for the call.
+func (c *call) markOver() bool {
+	if !c.suspended {
+		return false
+	}
+	c.socket.mu.Lock()
+	defer c.socket.mu.Unlock()
+	c.over = true
+	return c.held && c.returned
 }
 
 // conclude gives a call that ended its outcome.

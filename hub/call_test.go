@@ -1,8 +1,11 @@
 package hub_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -258,5 +261,49 @@ func TestBatch(t *testing.T) {
 			t.Errorf("full batch ends %q", m[len(m)-20:])
 		}
 		a.Expect(`42["batch",[1000]]`)
+	})
+}
+
+// slowLog blocks whoever logs a refusal until it is released.
+type slowLog struct {
+	slog.Handler
+	entered, release chan struct{}
+}
+
+func (l slowLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l slowLog) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "refused" {
+		close(l.entered)
+		<-l.release
+	}
+	return nil
+}
+
+// TestAnswerBeforeNext: a call that holds the lane may end on another goroutine
+// before the policy has returned. Its answer still comes before the next one's.
+func TestAnswerBeforeNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := slowLog{slog.DiscardHandler, make(chan struct{}), make(chan struct{})}
+		p := &script{event: func(c hub.Call) {
+			if c.Name() == "next" {
+				c.End(nil)
+				return
+			}
+			c.Suspend(true)
+			go c.End(&hub.Refusal{Code: hub.Invalid, Message: "no", Cause: errors.New("cause")})
+			<-log.entered
+		}}
+		h := hub.New(hub.Config{Logger: slog.New(log), Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: p}}})
+		n := siotest.Serve(t, http.HandlerFunc(h.Engine().ServeHTTP))
+		t.Cleanup(h.Close)
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`421["slow"]`)
+		c.Send(`422["next"]`)
+		synctest.Wait()
+		close(log.release)
+		c.Expect(`431[{"error":"no","code":"INVALID"}]`)
+		c.Expect(`432[]`)
 	})
 }

@@ -72,7 +72,7 @@ func (s *Socket) run(b *engine.Batch, c *call) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.returned = true
-	return !c.held || c.ended
+	return !c.held || c.over
 }
 
 // dispatch calls the policy.
