@@ -30,12 +30,19 @@ var (
 	secretKeys    = []string{"token", "sid", "pid", "access_token"}
 )
 
+// hides reports whether a key of the query is secret.
+func (i Info) hides(key string) bool {
+	return slices.Contains(secretKeys, key) || slices.Contains(i.Secrets, key)
+}
+
 // handshakeJSON describes the first request of a session as Socket.IO does.
-func handshakeJSON(r *http.Request, address string) []byte {
+func handshakeJSON(r *http.Request, info Info) []byte {
 	now := time.Now()
 	query := r.URL.Query()
-	for _, k := range secretKeys {
-		query.Del(k)
+	for k := range query {
+		if info.hides(k) {
+			delete(query, k)
+		}
 	}
 	b := make([]byte, 0, 1<<10)
 	b = append(b, `{"headers":`...)
@@ -43,7 +50,7 @@ func handshakeJSON(r *http.Request, address string) []byte {
 	b = append(b, `,"time":`...)
 	b = appendQuoted(b, now.UTC().Format("Mon Jan 02 2006 15:04:05 GMT+0000 (Coordinated Universal Time)"))
 	b = append(b, `,"address":`...)
-	b = appendQuoted(b, address)
+	b = appendQuoted(b, info.RemoteIP)
 	b = append(b, `,"xdomain":`...)
 	b = strconv.AppendBool(b, r.Header.Get("Origin") != "")
 	b = append(b, `,"secure":`...)
@@ -51,7 +58,7 @@ func handshakeJSON(r *http.Request, address string) []byte {
 	b = append(b, `,"issued":`...)
 	b = strconv.AppendInt(b, now.UnixMilli(), 10)
 	b = append(b, `,"url":`...)
-	b = appendQuoted(b, publicURL(r.URL))
+	b = appendQuoted(b, publicURL(r.URL, info))
 	b = append(b, `,"query":{`...)
 	for i, k := range slices.Sorted(maps.Keys(query)) {
 		if i > 0 {
@@ -78,12 +85,12 @@ func appendHeaders(b []byte, r *http.Request) []byte {
 }
 
 // publicURL is path and query without the secret values.
-func publicURL(u *url.URL) string {
+func publicURL(u *url.URL, info Info) string {
 	var kept []string
 	for pair := range strings.SplitSeq(u.RawQuery, "&") {
 		name, _, _ := strings.Cut(pair, "=")
 		key, err := url.QueryUnescape(name)
-		if pair == "" || err != nil || slices.Contains(secretKeys, key) {
+		if pair == "" || err != nil || info.hides(key) {
 			continue
 		}
 		kept = append(kept, pair)

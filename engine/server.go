@@ -15,6 +15,7 @@ import (
 type Info struct {
 	RemoteIP string   // the client's address, proxies considered
 	Origins  *Origins // who may connect from a browser
+	Secrets  []string // keys of the query whose values no Handshake shows, beside the usual ones
 	// Identity names who sent the request, if somebody in front knows; every
 	// request of a session must bring the same.
 	Identity string
@@ -150,13 +151,14 @@ func (s *Server) openSession(q *request, kind Kind) *Session {
 		server:    s,
 		config:    q.config,
 		id:        newID(),
-		handshake: Handshake{JSON: handshakeJSON(q.r, q.info.RemoteIP), RemoteIP: q.info.RemoteIP, Info: q.info},
+		handshake: Handshake{JSON: handshakeJSON(q.r, q.info), RemoteIP: q.info.RemoteIP, Info: q.info},
 		origin:    q.r.Header.Get("Origin"),
 		kind:      kind,
 		base64:    q.query.Get("b64") == "1",
 	}
 	session.establish = s.now() + instant(q.config.HandshakeTimeout)
 	session.handshake.Info.Origins = nil // what a session does not need does not outlive a reload
+	session.handshake.Info.Secrets = nil
 	if kind == EngineIO {
 		f := openPacket(session, q.upgrade)
 		session.outbox, session.queued = append(session.outbox, f), f.Len()

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	subprotocol       = "realtime.v1" // the only one that is ever selected, on plain sessions
+	subprotocol       = "realtime.v1" // the only one that is ever selected
 	closeWriteTimeout = time.Second
 )
 
@@ -35,7 +35,7 @@ func (q *request) connect(kind Kind) *conn {
 		q.refuse(errRequest)
 		return nil
 	}
-	nc, head, deflate := q.handshake(kind)
+	nc, head, deflate := q.handshake()
 	if nc == nil {
 		return nil
 	}
@@ -98,7 +98,7 @@ func (q *request) upgradeSession() {
 		return
 	}
 	s := q.session
-	nc, head, deflate := q.handshake(EngineIO)
+	nc, head, deflate := q.handshake()
 	if nc == nil {
 		return
 	}
@@ -124,7 +124,7 @@ func (q *request) turnAway() {
 		q.refuse(errRequest)
 		return
 	}
-	nc, head, _ := q.handshake(EngineIO)
+	nc, head, _ := q.handshake()
 	if nc == nil {
 		return
 	}
@@ -238,19 +238,19 @@ func (q *request) hasBody() bool {
 // handshake does the WebSocket handshake, except that the head of the answer
 // is left to the caller: it goes out together with the first packet. Without a
 // connection it has answered the request.
-func (q *request) handshake(kind Kind) (nc net.Conn, head *Frames, deflate bool) {
+func (q *request) handshake() (nc net.Conn, head *Frames, deflate bool) {
 	u := websocket.Upgrader{
-		ReadBufferSize:    256, // both buffers are dropped at once, with gorilla's Conn
-		WriteBufferSize:   256,
-		CheckOrigin:       func(*http.Request) bool { return true }, // done
+		ReadBufferSize:  256, // both buffers are dropped at once, with gorilla's Conn
+		WriteBufferSize: 256,
+		CheckOrigin:     func(*http.Request) bool { return true }, // done
+		// Who offers any (a token may be among them) wants one selected, else
+		// browsers give up.
+		Subprotocols:      []string{subprotocol},
 		EnableCompression: q.config.Compression > 0,
 		Error: func(w http.ResponseWriter, _ *http.Request, _ int, _ error) {
 			w.Header().Set("Sec-WebSocket-Version", "13")
 			q.refuse(errRequest)
 		},
-	}
-	if kind == PlainText {
-		u.Subprotocols = []string{subprotocol}
 	}
 	shim := &hijacker{ResponseWriter: q.w, r: q.r}
 	header := http.Header{}

@@ -229,9 +229,23 @@ func TestPlainOff(t *testing.T) {
 	if _, status, _ := s.upgrade(""); status != 400 {
 		t.Errorf("status %d", status)
 	}
-	w := s.open("EIO=4&transport=websocket", "Sec-WebSocket-Protocol: foo, realtime.v1")
-	if p := w.head.Get("Sec-WebSocket-Protocol"); p != "" {
-		t.Errorf("protocol %q", p)
+}
+
+func TestSubprotocols(t *testing.T) {
+	s := serve(t, engine.Config{Plain: true})
+	for offered, want := range map[string]string{
+		"":                               "",
+		"foo, bearer.a.b.c":              "",
+		"foo, realtime.v1":               "realtime.v1",
+		"realtime.v1, bearer.a.b.c":      "realtime.v1",
+		"bearer.realtime.v1, realtime.v": "",
+	} {
+		for _, query := range []string{"", "EIO=4&transport=websocket"} {
+			w := s.open(query, "Sec-WebSocket-Protocol: "+offered)
+			if p := w.head.Get("Sec-WebSocket-Protocol"); p != want {
+				t.Errorf("%q offered, with %q: selected %q", offered, query, p)
+			}
+		}
 	}
 }
 
