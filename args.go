@@ -84,6 +84,18 @@ func durationArg(d *caddyfile.Dispenser, dst *caddy.Duration) error {
 	return nil
 }
 
+// checked adds to err, that of reading an option, what check finds, with the
+// present line.
+func checked(d *caddyfile.Dispenser, err error, check func() error) error {
+	if err != nil {
+		return err
+	}
+	if err := check(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
 // duration is a positive one; days are "1d".
 func duration(s string) (caddy.Duration, error) {
 	v, err := caddy.ParseDuration(s)

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -107,7 +108,17 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
+	if err := h.checkIdentity(); err != nil {
+		return d.WrapErr(err)
+	}
 	return h.checkRules()
+}
+
+// checkIdentity is what Provision will find wrong with origins and auth
+// together.
+func (h *Handler) checkIdentity() error {
+	ambient := h.ambient || slices.ContainsFunc(h.Namespaces, func(n *NamedNamespace) bool { return n.ambient })
+	return checkAmbient(ambient, h.Origins)
 }
 
 func (h *Handler) unmarshalOption(d *caddyfile.Dispenser) error {
@@ -144,13 +155,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser) error {
 
 // checked adds to err what check finds, with the present line.
 func (h *Handler) checked(d *caddyfile.Dispenser, err error) error {
-	if err != nil {
-		return err
-	}
-	if err := h.check(); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
+	return checked(d, err, h.check)
 }
 
 func (h *Handler) unmarshalPing(d *caddyfile.Dispenser) error {
@@ -286,6 +291,9 @@ func (n *Namespace) unmarshalAuth(d *caddyfile.Dispenser) error {
 	guest, err := caddyfile.UnmarshalModule(d, "realtime.authenticators."+method)
 	if err != nil {
 		return err
+	}
+	if s, ok := guest.(examiner); ok {
+		n.ambient = s.wants().ambient
 	}
 	var warnings []caddyconfig.Warning
 	n.AuthRaw = caddyconfig.JSONModuleObject(guest, "method", method, &warnings)

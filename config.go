@@ -38,6 +38,8 @@ type Namespace struct {
 
 	// The namespace's own rules. An event without a rule is refused.
 	On []rules.Rule `json:"on,omitempty"`
+
+	ambient bool // auth as a Caddyfile has it is: see evidence
 }
 
 // NamedNamespace is a namespace beside the main one.
@@ -189,7 +191,7 @@ func (h *Handler) build(ctx caddy.Context) (*generation, error) {
 		return nil, err
 	}
 	limits := h.Limits.orDefaults()
-	return &generation{config: hub.Config{
+	return &generation{needs: wanted(namespaces), config: hub.Config{
 		Engine: engine.Config{
 			PingInterval:     time.Duration(h.PingInterval),
 			PingTimeout:      time.Duration(h.PingTimeout),

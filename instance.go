@@ -22,6 +22,7 @@ var instances = caddy.NewUsagePool()
 type generation struct {
 	hub      string
 	config   hub.Config
+	needs    evidence // of the requests that open sessions
 	instance *instance
 
 	// For comparing with further handlers of the same hub.

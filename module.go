@@ -81,7 +81,8 @@ type Handler struct {
 	// The origins whose pages may connect, for both transports, and for the
 	// CORS headers of polling: `same` (the same scheme, host and port), or
 	// origins such as `https://example.com` or `https://*.example.com`, or
-	// `*` for any. Clients that are not browsers send none and may connect.
+	// `*` for any, which excludes an identity that browsers send by themselves.
+	// Clients that are not browsers send none and may connect.
 	// Default: same.
 	Origins []string `json:"origins,omitempty"`
 
@@ -143,6 +144,9 @@ func (h *Handler) joinHub(ctx caddy.Context) error {
 	}
 	h.generation, err = app.(*App).add(h, agreed, func() (*generation, error) { return h.build(ctx) })
 	if err != nil {
+		return err
+	}
+	if err := checkAmbient(h.generation.needs.ambient, h.Origins); err != nil {
 		return err
 	}
 	h.instance, err = acquireInstance(h.Hub)

@@ -7,10 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddy-realtime/realtime/auth"
 	"github.com/caddy-realtime/realtime/engine"
 )
 
@@ -28,8 +26,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if hasSecrets(r) {
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
-	if r.TLS != nil && !r.TLS.HandshakeComplete {
-		// Early data can be replayed by anybody who saw it.
+	if isEarly(r) {
 		w.WriteHeader(http.StatusTooEarly)
 		return nil
 	}
@@ -134,34 +131,23 @@ func asSeenOutside(r *http.Request) *http.Request {
 	return &outside
 }
 
+// isEarly reports whether r came as TLS early data, which anybody who saw it
+// can send again: in HTTP/3 before the handshake is complete, or to a proxy in
+// front that says so (RFC 8470). Over TCP, Go's TLS takes no early data.
+func isEarly(r *http.Request) bool {
+	return r.TLS != nil && !r.TLS.HandshakeComplete || r.Header.Get("Early-Data") == "1"
+}
+
 // info is what this side of the engine knows of a request.
 func (h *Handler) info(r *http.Request) engine.Info {
 	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	return engine.Info{
 		RemoteIP: ip,
 		Origins:  h.origins,
+		Secrets:  h.generation.needs.secrets,
 		Identity: userInFront(r),
-		Aux:      auth.Credentials{Bearer: bearer(r)},
+		Aux:      h.generation.needs.collect(r),
 	}
-}
-
-// userInFront is who an authentication handler in front says the request is
-// from, "" if none did.
-func userInFront(r *http.Request) string {
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return ""
-	}
-	id, _ := repl.GetString("http.auth.user.id")
-	return id
-}
-
-func bearer(r *http.Request) string {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimSpace(token)
 }
 
 // hasSecrets reports whether an access log line of r, which shows the original

@@ -37,16 +37,6 @@ func (c *claims) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// withID returns the claims as a JSON object in which "id" is id.
-func (c *claims) withID(id string) ([]byte, error) {
-	quoted, err := json.Marshal(id)
-	if err != nil {
-		return nil, err
-	}
-	c.all["id"] = quoted
-	return json.Marshal(c.all)
-}
-
 // The rest is jwt.Claims. Nobody asks for iat and sub: Verifier checks neither.
 
 func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) { return c.exp, nil }

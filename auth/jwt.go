@@ -1,69 +1,108 @@
 package auth
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
 const (
 	minSecret  = 32       // bytes; RFC 7518, 3.2 asks for the hash's size, and HS256 is what people use
-	maxToken   = 8 << 10  // bytes; Caddy's own header limit is 16 KB
+	maxToken   = 8 << 10  // bytes
 	maxPayload = 64 << 10 // bytes of the object that a token is looked for in
-	maxUserID  = 128      // bytes
 )
 
 // Config says which tokens a Verifier takes.
 type Config struct {
-	Secret     string        // key of HS256, HS384 and HS512; at least 32 bytes
-	Optional   bool          // no token means anonymous instead of ErrNoToken
-	UserClaim  string        // the claim that is the user's id; default "sub"
-	Issuer     string        // what iss must be; "": anything
-	Audience   []string      // one of which aud must contain; none: anything
-	Leeway     time.Duration // tolerance for exp and nbf; default 0
-	AllowNoExp bool          // take tokens that never expire
+	// Exactly one of these says what tokens are signed with.
+	Secret    string  // key of HS256, HS384 and HS512; at least 32 bytes
+	PublicKey []byte  // one public key or certificate in PEM
+	KeySet    *KeySet // an endpoint's public keys; not closed by the Verifier
+
+	Algorithms  []string      // of those that fit the keys; none: all that do
+	From        []Source      // where a token may be, in this order; none: DefaultSources
+	Optional    bool          // no token means anonymous instead of ErrNoToken
+	UserClaim   string        // the claim that is the user's id; default "sub"
+	Issuer      string        // what iss must be; "": anything
+	Audience    []string      // one of which aud must contain; none: anything
+	Leeway      time.Duration // tolerance for exp and nbf; default 0
+	AllowNoExp  bool          // take tokens that never expire
+	KeepExpired bool          // what Identity.KeepExpired will be
 }
 
 // A Verifier checks JSON Web Tokens. It is immutable and safe for concurrent
-// use, and never blocks.
+// use.
 type Verifier struct {
-	key       []byte
+	keys      finder
+	from      []Source
 	optional  bool
 	userClaim string
 	leeway    time.Duration
+	keep      bool // KeepExpired
 	parser    *jwt.Parser
 }
 
 // NewVerifier returns a Verifier, or an error that says what is wrong with c.
 func NewVerifier(c Config) (*Verifier, error) {
-	if len(c.Secret) < minSecret {
-		return nil, fmt.Errorf("the secret has %d bytes, it needs at least %d", len(c.Secret), minSecret)
-	}
 	if c.Leeway < 0 {
 		return nil, errors.New("leeway is negative")
+	}
+	keys, err := c.keys()
+	if err != nil {
+		return nil, err
+	}
+	algorithms, err := narrow(keys.algorithms(), c.Algorithms)
+	if err != nil {
+		return nil, err
 	}
 	if c.UserClaim == "" {
 		c.UserClaim = "sub"
 	}
+	if len(c.From) == 0 {
+		c.From = DefaultSources()
+	}
 	return &Verifier{
-		key:       []byte(c.Secret),
+		keys:      keys,
+		from:      c.From,
 		optional:  c.Optional,
 		userClaim: c.UserClaim,
 		leeway:    c.Leeway,
-		parser:    jwt.NewParser(options(c)...),
+		keep:      c.KeepExpired,
+		parser:    jwt.NewParser(c.options(algorithms)...),
 	}, nil
 }
 
-func options(c Config) []jwt.ParserOption {
-	// The kind of key pins the algorithms: with a secret, a public key can
-	// never be taken for one, and "none" is not in the list.
+// keys is what the tokens are signed with. Only one kind may be given: each
+// more would be a further way in.
+func (c Config) keys() (finder, error) {
+	given := 0
+	for _, is := range []bool{c.Secret != "", c.PublicKey != nil, c.KeySet != nil} {
+		if is {
+			given++
+		}
+	}
+	switch {
+	case given == 0:
+		return nil, errors.New("one of a secret, a public key and a key set is needed")
+	case given > 1:
+		return nil, errors.New("a secret, a public key and a key set exclude each other")
+	case c.KeySet != nil:
+		return c.KeySet, nil
+	case c.PublicKey != nil:
+		return parsePEM(c.PublicKey)
+	case len(c.Secret) < minSecret:
+		return nil, fmt.Errorf("the secret has %d bytes, it needs at least %d", len(c.Secret), minSecret)
+	}
+	return newKey([]byte(c.Secret))
+}
+
+func (c Config) options(algorithms []string) []jwt.ParserOption {
 	opts := []jwt.ParserOption{
-		jwt.WithValidMethods([]string{"HS256", "HS384", "HS512"}),
+		jwt.WithValidMethods(algorithms),
 		jwt.WithLeeway(c.Leeway),
 		jwt.WithStrictDecoding(),
 	}
@@ -79,21 +118,19 @@ func options(c Config) []jwt.ParserOption {
 	return opts
 }
 
-// Authenticate looks for a token in payload, a JSON object or nil, under the
-// key "token", then in cred, and verifies the first that it finds. The
-// Identity is nil if there is none and none is needed. Errors match ErrNoToken
-// or ErrInvalidToken; the rest of their text is for logs only and contains
-// nothing of the token but its algorithm.
-func (v *Verifier) Authenticate(payload []byte, cred Credentials) (*Identity, error) {
-	token, err := payloadToken(payload)
-	if err != nil {
-		return nil, invalid(err)
-	}
-	if token == "" {
-		token = cred.Bearer
-	}
-	if token != "" {
-		return v.Verify(token)
+// Authenticate looks for a token where the Verifier's sources say, in payload,
+// a JSON object or nil, and in cred, and verifies the first that it finds. The
+// Identity is nil if there is none and none is needed. Errors are those of
+// Verify, or match ErrNoToken.
+func (v *Verifier) Authenticate(ctx context.Context, payload []byte, cred Credentials) (*Identity, error) {
+	for _, source := range v.from {
+		token, err := source.token(payload, cred)
+		if err != nil {
+			return nil, invalid(err)
+		}
+		if token != "" {
+			return v.Verify(ctx, token)
+		}
 	}
 	if v.optional {
 		return nil, nil
@@ -101,75 +138,59 @@ func (v *Verifier) Authenticate(payload []byte, cred Credentials) (*Identity, er
 	return nil, ErrNoToken
 }
 
-// Verify checks one token. Errors match ErrInvalidToken.
-func (v *Verifier) Verify(token string) (*Identity, error) {
+// Verify checks one token. Errors match ErrInvalidToken, except where its key
+// could not be asked for: that is a passing trouble. The rest of their text is
+// for logs only and contains nothing of the token but its algorithm. It blocks
+// only for a key set's endpoint, 5 s at most, and not beyond ctx.
+func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) {
 	if len(token) > maxToken {
 		return nil, invalid(fmt.Errorf("more than %d bytes", maxToken))
 	}
 	c := &claims{}
-	if _, err := v.parser.ParseWithClaims(token, c, v.keyFor); err != nil {
+	_, err := v.parser.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) { return v.keyFor(ctx, t) })
+	switch {
+	case errors.Is(err, errUnreachable):
+		return nil, err
+	case err != nil:
 		return nil, invalid(err)
 	}
-	id, err := v.userID(c)
+	id, err := v.identity(c)
 	if err != nil {
 		return nil, invalid(err)
 	}
-	object, err := c.withID(id)
-	if err != nil {
-		return nil, invalid(err)
-	}
-	return &Identity{ID: id, Claims: object, Expires: v.expires(c)}, nil
+	return id, nil
 }
 
-// keyFor returns the key for a token whose algorithm was found allowed. A
+// keyFor returns the keys for a token whose algorithm was found allowed. A
 // token that wants to bring its own key, or extensions that we must
 // understand, is refused.
-func (v *Verifier) keyFor(t *jwt.Token) (any, error) {
+func (v *Verifier) keyFor(ctx context.Context, t *jwt.Token) (any, error) {
 	for _, name := range []string{"jku", "x5u", "jwk", "crit"} {
 		if _, ok := t.Header[name]; ok {
 			return nil, fmt.Errorf("header %s is not allowed", name)
 		}
 	}
-	return v.key, nil
+	id, ok := t.Header["kid"].(string)
+	if !ok && t.Header["kid"] != nil {
+		return nil, errors.New("header kid is not a string")
+	}
+	return v.keys.find(ctx, t.Method.Alg(), id)
 }
 
-func (v *Verifier) userID(c *claims) (string, error) {
-	id, err := text(c.all[v.userClaim])
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("claim %s: %w", v.userClaim, err)
-	case id == "":
-		return "", fmt.Errorf("claim %s is missing or empty", v.userClaim)
-	case len(id) > maxUserID:
-		return "", fmt.Errorf("claim %s has more than %d bytes", v.userClaim, maxUserID)
-	case strings.ContainsFunc(id, unicode.IsControl):
-		return "", fmt.Errorf("claim %s contains control characters", v.userClaim)
+func (v *Verifier) identity(c *claims) (*Identity, error) {
+	user, err := text(c.all[v.userClaim])
+	if err != nil {
+		return nil, fmt.Errorf("claim %s: %w", v.userClaim, err)
 	}
+	id, err := NewIdentity(user, c.all)
+	if err != nil {
+		return nil, fmt.Errorf("claim %s: %w", v.userClaim, err)
+	}
+	if c.exp != nil {
+		id.Expires = c.exp.Add(v.leeway)
+	}
+	id.KeepExpired = v.keep
 	return id, nil
-}
-
-func (v *Verifier) expires(c *claims) time.Time {
-	if c.exp == nil {
-		return time.Time{}
-	}
-	return c.exp.Add(v.leeway)
-}
-
-// payloadToken returns the string under "token" in a JSON object; "" if there
-// is none.
-func payloadToken(payload []byte) (string, error) {
-	if len(payload) == 0 {
-		return "", nil
-	}
-	if len(payload) > maxPayload {
-		return "", fmt.Errorf("more than %d bytes around the token", maxPayload)
-	}
-	// A map, because a struct's fields would match in any letter case.
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal(payload, &object); err != nil {
-		return "", fmt.Errorf("decoding the auth payload: %w", err)
-	}
-	return text(object["token"])
 }
 
 // text decodes a JSON string; nothing and null are "".

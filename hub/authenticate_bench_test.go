@@ -21,8 +21,8 @@ const benchSecret = "0123456789abcdef0123456789abcdef"
 // secretAuth verifies tokens by a shared secret, which never blocks.
 type secretAuth struct{ *auth.Verifier }
 
-func (a secretAuth) Authenticate(_ context.Context, _ *engine.Handshake, payload []byte) (*auth.Identity, error) {
-	return a.Verifier.Authenticate(payload, auth.Credentials{})
+func (a secretAuth) Authenticate(ctx context.Context, _ *engine.Handshake, payload []byte) (*auth.Identity, error) {
+	return a.Verifier.Authenticate(ctx, payload, auth.Credentials{})
 }
 
 func (secretAuth) NeverBlocks() bool { return true }

@@ -1,0 +1,152 @@
+package realtime
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-realtime/realtime/auth"
+)
+
+// A token gets in from wherever `from` says, on Socket.IO and plain WebSockets,
+// and no rule and no log sees it.
+func TestTokenFromAnywhere(t *testing.T) {
+	dir := t.TempDir()
+	access, process := filepath.Join(dir, "access.log"), filepath.Join(dir, "process.log")
+	port := freePort(t)
+	mustLoad(t, fmt.Sprintf("{%s log {\n output file %s\n level DEBUG\n }\n}\n", globalOptions, process)+
+		site(port, fmt.Sprintf("log {\n output file %s\n level DEBUG\n}\n", access)+
+			identified("jwt {\n secret "+testSecret+"\n from query.jwt cookie.session protocol auth.token\n }")))
+	ann := token(t, "ann")
+	for name, tc := range map[string]struct {
+		query    string
+		header   http.Header
+		protocol string // that is selected
+	}{
+		"query":    {query: "&jwt=" + url.QueryEscape(ann)},
+		"cookie":   {header: http.Header{"Cookie": {"a=b; session=" + ann}}},
+		"protocol": {header: http.Header{"Sec-Websocket-Protocol": {"realtime.v1, bearer." + ann}}, protocol: "realtime.v1"},
+	} {
+		for _, address := range []string{endpoint + "websocket", "/socket.io/?x=y"} {
+			conn, resp, err := dialAgain(fmt.Sprintf("ws://127.0.0.1:%d%s%s", port, address, tc.query), tc.header)
+			if err != nil {
+				t.Fatalf("%s, %s: %v", name, address, err)
+			}
+			defer conn.Close()
+			if got := resp.Header.Get("Sec-Websocket-Protocol"); got != tc.protocol {
+				t.Errorf("%s, %s: selected %q", name, address, got)
+			}
+			c := &webSocketClient{conn: conn}
+			if address == "/socket.io/?x=y" {
+				expectPlain(t, c, name, ann)
+				continue
+			}
+			expect(t, c, "0{")
+			join(t, c, "")
+			expectUser(t, c, `[{"exp":`)
+			if got, err := call(c, "handshake"); err != nil || strings.Contains(got, ann) || strings.Contains(got, `"jwt"`) {
+				t.Errorf("%s: the handshake is %s, %v", name, got, err)
+			}
+		}
+	}
+	get(t, port, "/socket.io/"+handshake+"&jwt="+ann, "Sec-WebSocket-Protocol", "bearer."+ann, "Cookie", "session="+ann)
+	get(t, port, "/socket.io/"+strings.Replace(handshake, "4", "3", 1)+"&jwt="+ann)
+	expectRefusal(t, dialWebSocket(t, port, http.Header{"Cookie": {"session=x" + ann}}), "", "Invalid token")
+	expectRefusal(t, dialWebSocket(t, port, http.Header{"Authorization": {"Bearer " + ann}}), "", "Authentication error") // no source
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{access, process} {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := strings.Index(string(content), ann); i >= 0 || len(content) == 0 {
+			t.Errorf("%s contains the token: %.300s", filepath.Base(path), content[max(i-200, 0):])
+		}
+	}
+}
+
+// expectPlain checks that a plain client was let in at once.
+func expectPlain(t *testing.T, c testClient, name, token string) {
+	t.Helper()
+	if packet, err := c.receive(); err != nil || !strings.HasPrefix(packet, `{"open":`) || !strings.Contains(packet, `"id":"ann"`) {
+		t.Errorf("%s: got %s, %v", name, packet, err)
+	}
+	if err := c.send(`{"event":"handshake","id":1}`); err != nil {
+		t.Fatal(err)
+	}
+	if packet, err := c.receive(); err != nil || !strings.Contains(packet, `"x":"y"`) || strings.Contains(packet, token) {
+		t.Errorf("%s: got %s, %v", name, packet, err)
+	}
+}
+
+// What no source names is not kept with the session, and nothing at all is
+// where nothing is wanted.
+func TestNothingIsKeptThatNobodyWants(t *testing.T) {
+	r := httptest.NewRequest("GET", "/socket.io/"+handshake+"&token=q", nil)
+	r.Header.Set("Authorization", "Bearer h")
+	r.Header.Set("Cookie", "session=c")
+	for _, e := range []evidence{{}, (&Front{}).wants(), {sources: mustParse(t, "protocol", "query.other", "auth.token")}} {
+		if got := e.collect(r); got != nil {
+			t.Errorf("%+v kept %+v", e, got)
+		}
+	}
+	e := evidence{sources: mustParse(t, "query.token")}
+	if e.collect(r) == nil {
+		t.Error("nothing kept of a source")
+	}
+	r.URL.RawQuery += "&sid=abc"
+	if e.collect(r) != nil {
+		t.Error("a request of a session that exists was looked at")
+	}
+}
+
+func mustParse(t *testing.T, texts ...string) (list []auth.Source) {
+	t.Helper()
+	for _, text := range texts {
+		s, err := auth.ParseSource(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+// A JSON config is refused as the Caddyfile is.
+func TestAmbientIdentityWithAnyOrigin(t *testing.T) {
+	for name, auth := range map[string]string{
+		"cookie": `{"method":"jwt","secret":"` + testSecret + `","from":["auth.token","cookie.session"]}`,
+		"front":  `{"method":"caddy"}`,
+		"none":   `{"method":"jwt","secret":"` + testSecret + `"}`,
+	} {
+		for _, place := range []string{`"auth":%s`, `"namespaces":[{"name":"/x","auth":%s}]`} {
+			h := fmt.Sprintf(`{"hub":"ambient","origins":["*"],`+place+`}`, auth)
+			err := tryProvision(t, h)
+			if (name == "none") != (err == nil) || err != nil && !strings.Contains(err.Error(), "origins *") {
+				t.Errorf("%s: got %v", h, err)
+			}
+		}
+	}
+}
+
+func tryProvision(t *testing.T, handler string) error {
+	t.Helper()
+	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := ctx.LoadModuleByID("http.handlers.realtime", []byte(handler))
+	if err == nil {
+		err = m.(*Handler).Cleanup()
+	}
+	return err
+}
