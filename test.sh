@@ -164,7 +164,7 @@ for document in *.md; do
 	done
 done
 
-for file in engineio socketio examples hardening expiry reload garbage; do
+for file in engineio socketio examples hardening identity expiry reload garbage; do
 	say "conformance: $file"
 	suite "$file.test.mjs"
 done
