@@ -75,20 +75,22 @@ func (p *poller) addLocked(c *conn, fd int) bool {
 // when it is closed; what it tells until then means nothing.
 func (p *poller) remove(c *conn) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.conns[c.fd] == c { // else the number is used again
 		p.conns[c.fd] = nil
 	}
 	p.active--
-	p.closeUnusedLocked()
+	unused := p.takeUnusedLocked()
+	p.mu.Unlock()
+	_ = unused.Close()
 }
 
 // retire lets the poller go with the last of its connections.
 func (p *poller) retire() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.last = true
-	p.closeUnusedLocked()
+	unused := p.takeUnusedLocked()
+	p.mu.Unlock()
+	_ = unused.Close()
 }
 
 // closed lets whoever reads c find that we have closed it, which the kernel
@@ -132,12 +134,17 @@ func (p *poller) openLocked() bool {
 	return true
 }
 
-func (p *poller) closeUnusedLocked() {
+// takeUnusedLocked returns the epoll instance if nobody will need it any more,
+// else nil. To close it ends run. It must be done without the lock: Close waits
+// for run, which may be waiting for the lock in dispatch. (Closing nil is an
+// error, and does nothing.)
+func (p *poller) takeUnusedLocked() *os.File {
 	if p.active > 0 || !p.last || p.file == nil {
-		return
+		return nil
 	}
-	_ = p.file.Close() // ends run
+	unused := p.file
 	p.file, p.conns = nil, nil
+	return unused
 }
 
 // run hands connections with input to the workers until the epoll instance is

@@ -30,6 +30,20 @@ func TestLastWordsOnTCP(t *testing.T) {
 	}
 }
 
+// A server that closes while the kernel tells of its connections does close:
+// nobody waits for the poller with a lock that the poller wants.
+func TestCloseWhileConnectionsEnd(t *testing.T) {
+	for range 300 {
+		t.Run("", func(t *testing.T) {
+			s := serve(t, still) // closes at the end of the test
+			for range 20 {
+				w := s.session()
+				defer w.conn.Close()
+			}
+		})
+	}
+}
+
 // A connection that always has more input than one turn reads loses nothing,
 // and lets others get their turns.
 func TestFloodOnTCP(t *testing.T) {
