@@ -22,6 +22,7 @@ var actions = map[string]func() Action{
 	"leave":      func() Action { return new(Leave) },
 	"log":        func() Action { return new(Log) },
 	"require":    func() Action { return new(Require) },
+	"schema":     func() Action { return new(Schema) },
 	"set":        func() Action { return new(SetData) },
 }
 

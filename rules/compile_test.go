@@ -19,7 +19,7 @@ func TestErrors(t *testing.T) {
 		{"on\n", `Caddyfile:1: on: exactly one event is expected`},
 		{"on a b {\n}", `Caddyfile:1: on: exactly one event is expected`},
 		{"\non `a` {\n}", `Caddyfile:2: on: a: a name, not an expression, is expected`},
-		{"on a {\nfly high\n}", `Caddyfile:2: unknown step fly; there are ack, ask, batch, broadcast, disconnect, emit, if, ignore, join, leave, log, require, set`},
+		{"on a {\nfly high\n}", `Caddyfile:2: unknown step fly; there are ack, ask, batch, broadcast, disconnect, emit, if, ignore, join, leave, log, require, schema, set`},
 		{"on a {\nif true {\nif true {\nbatch soon x 1\n}\n}\n}", `Caddyfile:4: batch: a window: soon is no duration`},
 		{"on a {\njoin x {\nack\n}\n}", `Caddyfile:2: join takes no block`},
 		{"on error {\n}", `Caddyfile:1: on error: clients cannot send an event of this name`},

@@ -1,0 +1,520 @@
+package rules
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/rawjson"
+)
+
+// The library reads schemas; what a client sends is checked here. The
+// library's own validation cannot be stopped, and a client can make it take
+// minutes: of a schema that refers to itself in two branches of a oneOf it
+// tries 2^depth ways, and its uniqueItems compares all items whose structure
+// hashes alike. It also collects every error, where the first will do.
+
+const (
+	maxNested   = 500 // schemas within one another; each level of JSON takes a few
+	checkTurns  = 32  // schemas between two looks at the clock
+	maxRefusal  = 200 // bytes of a message
+	maxLiterals = 80  // bytes of the values that a message lists
+)
+
+var errNested = &hub.Refusal{Code: hub.TooLarge, Message: msgTooLarge, Cause: errors.New("a schema refers to itself without end")}
+
+// validate checks a value of a client against a schema.
+func validate(s *jsonschema.Schema, raw []byte, bins [][]byte) *hub.Refusal {
+	if len(raw) > maxRead || tooDeep(raw, maxDepth) {
+		return errTooLarge
+	}
+	n, err := newInstance(raw, bins)
+	if err != nil {
+		return asRefusal(err)
+	}
+	c := &checker{deadline: time.Now().Add(loopTime)}
+	v := c.check(s, &n, nil)
+	switch {
+	case c.stopped != nil:
+		return c.stopped
+	case v != nil:
+		return v.refusal()
+	}
+	return nil
+}
+
+// checker is one validation.
+type checker struct {
+	deadline time.Time
+	turns    int
+	nested   int
+	// Once set, every check fails, so that the validation ends soon; what it
+	// found by then means nothing.
+	stopped *hub.Refusal
+}
+
+// violation is why a value does not satisfy a schema.
+type violation struct {
+	at      []string // the way to the value, innermost key first
+	text    string   // what it must be
+	missing string   // the field that is missing instead
+}
+
+func wrong(text string) *violation { return &violation{text: text} }
+
+// in says that what is wrong is within the member key.
+func (v *violation) in(key string) *violation {
+	if v != nil {
+		v.at = append(v.at, key)
+	}
+	return v
+}
+
+func (v *violation) refusal() *hub.Refusal {
+	at := slices.Clone(v.at)
+	slices.Reverse(at)
+	var message string
+	switch {
+	case v.missing != "":
+		message = "Missing field " + strings.Join(append(at, v.missing), ".")
+	case len(at) == 0:
+		message = "The first argument " + v.text
+	default:
+		message = strings.Join(at, ".") + ": " + v.text
+	}
+	if len(message) > maxRefusal {
+		message = strings.ToValidUTF8(message[:maxRefusal], "") + "…"
+	}
+	return &hub.Refusal{Code: hub.Invalid, Message: message}
+}
+
+// evaluated are the members of an object, or items of an array, that a
+// successful schema has looked at, for unevaluatedProperties and
+// unevaluatedItems (JSON Schema Core, 11). Nil keeps no account.
+type evaluated struct {
+	keys  map[string]bool
+	items map[int]bool
+}
+
+func (e *evaluated) key(key string) {
+	if e != nil {
+		if e.keys == nil {
+			e.keys = map[string]bool{}
+		}
+		e.keys[key] = true
+	}
+}
+
+func (e *evaluated) item(i int) {
+	if e != nil {
+		if e.items == nil {
+			e.items = map[int]bool{}
+		}
+		e.items[i] = true
+	}
+}
+
+func (e *evaluated) merge(other *evaluated) {
+	if e == nil {
+		return
+	}
+	for key := range other.keys {
+		e.key(key)
+	}
+	for i := range other.items {
+		e.item(i)
+	}
+}
+
+// check returns the first thing that is wrong with n, nil if nothing is. up
+// learns what was evaluated.
+func (c *checker) check(s *jsonschema.Schema, n *instance, up *evaluated) *violation {
+	if !c.enter() {
+		return wrong("")
+	}
+	defer func() { c.nested-- }()
+	if s.Bool != nil {
+		if *s.Bool {
+			return nil
+		}
+		return wrong("is not allowed")
+	}
+	seen := up
+	if s.UnevaluatedProperties != nil || s.UnevaluatedItems != nil {
+		seen = new(evaluated) // what others evaluated does not count
+	}
+	v := c.checkValue(s, n)
+	if v == nil {
+		v = c.checkContent(s, n, seen)
+	}
+	if v == nil {
+		v = c.checkApplied(s, n, seen)
+	}
+	if v == nil {
+		v = c.checkUnevaluated(s, n, seen)
+	}
+	if seen != up {
+		up.merge(seen)
+	}
+	return v
+}
+
+// enter counts a schema and reports whether there is time for it.
+func (c *checker) enter() bool {
+	c.turns++
+	switch {
+	case c.stopped != nil:
+	case c.nested == maxNested:
+		c.stopped = errNested
+	case c.turns%checkTurns == 0:
+		c.look()
+	}
+	if c.stopped != nil {
+		return false
+	}
+	c.nested++
+	return true
+}
+
+// look stops the validation when its time is over.
+func (c *checker) look() bool {
+	if c.stopped == nil && time.Now().After(c.deadline) {
+		c.stopped = errTooSlow
+	}
+	return c.stopped == nil
+}
+
+// checkValue is type, const and enum.
+func (c *checker) checkValue(s *jsonschema.Schema, n *instance) *violation {
+	if s.Types != nil && !hasType(*s.Types, n) {
+		return wrong("must be " + typeNamesOf(*s.Types))
+	}
+	if s.Const != nil && !n.equal(*s.Const) {
+		return wrong(oneOfText([]any{*s.Const}))
+	}
+	if s.Enum == nil {
+		return nil
+	}
+	for _, v := range s.Enum.Values {
+		if n.equal(v) {
+			return nil
+		}
+		if c.turns++; c.turns%checkTurns == 0 && !c.look() {
+			break
+		}
+	}
+	return wrong(oneOfText(s.Enum.Values))
+}
+
+// checkContent is what concerns values of one type.
+func (c *checker) checkContent(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+	switch n.kind {
+	case rawjson.KindString:
+		return checkText(s, n.text)
+	case rawjson.KindNumber:
+		return checkNumber(s, n)
+	case rawjson.KindArray:
+		return c.checkArray(s, n, seen)
+	case rawjson.KindObject:
+		return c.checkObject(s, n, seen)
+	}
+	return nil
+}
+
+func checkText(s *jsonschema.Schema, text string) *violation {
+	if s.MinLength != nil || s.MaxLength != nil {
+		switch n := utf8.RuneCountInString(text); {
+		case s.MinLength != nil && n < *s.MinLength && *s.MinLength == 1:
+			return wrong("must not be empty")
+		case s.MinLength != nil && n < *s.MinLength:
+			return wrong("must have at least " + count(*s.MinLength, "character"))
+		case s.MaxLength != nil && n > *s.MaxLength:
+			return wrong("must have at most " + count(*s.MaxLength, "character"))
+		}
+	}
+	if s.Pattern != nil && !s.Pattern.MatchString(text) {
+		return wrong("has the wrong form")
+	}
+	return nil
+}
+
+func checkNumber(s *jsonschema.Schema, n *instance) *violation {
+	if s.Minimum == nil && s.Maximum == nil && s.ExclusiveMinimum == nil && s.ExclusiveMaximum == nil && s.MultipleOf == nil {
+		return nil
+	}
+	switch v := n.rat(); {
+	case s.Minimum != nil && v.Cmp(s.Minimum) < 0:
+		return wrong("must be at least " + decimal(s.Minimum))
+	case s.Maximum != nil && v.Cmp(s.Maximum) > 0:
+		return wrong("must be at most " + decimal(s.Maximum))
+	case s.ExclusiveMinimum != nil && v.Cmp(s.ExclusiveMinimum) <= 0:
+		return wrong("must be more than " + decimal(s.ExclusiveMinimum))
+	case s.ExclusiveMaximum != nil && v.Cmp(s.ExclusiveMaximum) >= 0:
+		return wrong("must be less than " + decimal(s.ExclusiveMaximum))
+	case s.MultipleOf != nil && !v.Quo(v, s.MultipleOf).IsInt():
+		return wrong("must be a multiple of " + decimal(s.MultipleOf))
+	}
+	return nil
+}
+
+func (c *checker) checkArray(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+	switch {
+	case s.MinItems != nil && len(n.items) < *s.MinItems:
+		return wrong("must have at least " + count(*s.MinItems, "item"))
+	case s.MaxItems != nil && len(n.items) > *s.MaxItems:
+		return wrong("must have at most " + count(*s.MaxItems, "item"))
+	case s.UniqueItems && !c.unique(n.items):
+		return wrong("must not have equal items")
+	}
+	for i := range n.items {
+		schema := s.Items2020
+		if i < len(s.PrefixItems) {
+			schema = s.PrefixItems[i]
+		}
+		if schema == nil {
+			break
+		}
+		if v := c.check(schema, &n.items[i], nil); v != nil {
+			return v.in(strconv.Itoa(i))
+		}
+		seen.item(i)
+	}
+	return c.checkContains(s, n, seen)
+}
+
+// unique reports whether no two items are equal.
+func (c *checker) unique(items []instance) bool {
+	known := make(map[string]bool, len(items))
+	var text []byte
+	for i := range items {
+		text = items[i].appendCanonical(text[:0])
+		if known[string(text)] || !c.look() {
+			return false
+		}
+		known[string(text)] = true
+	}
+	return true
+}
+
+func (c *checker) checkContains(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+	if s.Contains == nil {
+		return nil
+	}
+	found, least := 0, 1
+	if s.MinContains != nil {
+		least = *s.MinContains
+	}
+	for i := range n.items {
+		if c.check(s.Contains, &n.items[i], nil) == nil {
+			found++
+			seen.item(i)
+		}
+	}
+	switch {
+	case found < least:
+		return wrong("lacks an item that must be in it")
+	case s.MaxContains != nil && found > *s.MaxContains:
+		return wrong("has too many items of a kind")
+	}
+	return nil
+}
+
+func (c *checker) checkObject(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+	for _, key := range s.Required {
+		if !n.has(key) {
+			return &violation{missing: key}
+		}
+	}
+	switch {
+	case s.MinProperties != nil && len(n.items) < *s.MinProperties:
+		return wrong("must have at least " + count(*s.MinProperties, "field"))
+	case s.MaxProperties != nil && len(n.items) > *s.MaxProperties:
+		return wrong("must have at most " + count(*s.MaxProperties, "field"))
+	}
+	for i := range n.items {
+		if v := c.checkMember(s, n, i, seen); v != nil {
+			return v.in(n.key(i))
+		}
+	}
+	return c.checkDependents(s, n, seen)
+}
+
+func (c *checker) checkMember(s *jsonschema.Schema, n *instance, i int, seen *evaluated) *violation {
+	key, value := n.key(i), &n.items[i]
+	if s.PropertyNames != nil {
+		name := instance{kind: rawjson.KindString, text: key}
+		if c.check(s.PropertyNames, &name, nil) != nil {
+			return wrong("is no name that a field may have")
+		}
+	}
+	schema, known := s.Properties[key]
+	if known {
+		if v := c.check(schema, value, nil); v != nil {
+			return v
+		}
+	}
+	for _, pattern := range sortedPatterns(s.PatternProperties) {
+		if pattern.MatchString(key) {
+			known = true
+			if v := c.check(s.PatternProperties[pattern], value, nil); v != nil {
+				return v
+			}
+		}
+	}
+	if !known {
+		var v *violation
+		if known, v = c.checkAdditional(s, value); v != nil {
+			return v
+		}
+	}
+	if known {
+		seen.key(key)
+	}
+	return nil
+}
+
+// checkAdditional reports whether the schema says something of fields that it
+// does not name.
+func (c *checker) checkAdditional(s *jsonschema.Schema, value *instance) (known bool, v *violation) {
+	switch additional := s.AdditionalProperties.(type) {
+	case bool:
+		if !additional {
+			return true, wrong("is not allowed")
+		}
+		return true, nil
+	case *jsonschema.Schema:
+		return true, c.check(additional, value, nil)
+	}
+	return false, nil
+}
+
+// sortedPatterns are in the order of their texts, so that the same one fails
+// first each time.
+func sortedPatterns(patterns map[jsonschema.Regexp]*jsonschema.Schema) []jsonschema.Regexp {
+	if len(patterns) == 0 {
+		return nil
+	}
+	return slices.SortedFunc(maps.Keys(patterns), func(a, b jsonschema.Regexp) int { return strings.Compare(a.String(), b.String()) })
+}
+
+func (c *checker) checkDependents(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+	for i := range n.items {
+		for _, key := range s.DependentRequired[n.key(i)] {
+			if !n.has(key) {
+				return &violation{missing: key}
+			}
+		}
+		if schema := s.DependentSchemas[n.key(i)]; schema != nil {
+			if v := c.check(schema, n, seen); v != nil {
+				return v
+			}
+		}
+	}
+	return nil
+}
+
+// checkApplied is what applies other schemas to the same value.
+func (c *checker) checkApplied(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+	if s.Ref != nil {
+		if v := c.check(s.Ref, n, seen); v != nil {
+			return v
+		}
+	}
+	for _, schema := range s.AllOf {
+		if v := c.check(schema, n, seen); v != nil {
+			return v
+		}
+	}
+	if v := c.checkAlternatives(s.AnyOf, false, n, seen); v != nil {
+		return v
+	}
+	if v := c.checkAlternatives(s.OneOf, true, n, seen); v != nil {
+		return v
+	}
+	if s.Not != nil && c.check(s.Not, n, nil) == nil {
+		return wrong("is not allowed")
+	}
+	return c.checkCondition(s, n, seen)
+}
+
+// checkAlternatives is anyOf, and with one also oneOf. What is wrong is told
+// of the alternative that went furthest into the value: most likely it is the
+// one that was meant.
+func (c *checker) checkAlternatives(schemas []*jsonschema.Schema, one bool, n *instance, seen *evaluated) *violation {
+	if len(schemas) == 0 {
+		return nil
+	}
+	matched := 0
+	var nearest *violation
+	for _, schema := range schemas {
+		branch := seen.fork()
+		if v := c.check(schema, n, branch); v != nil {
+			if nearest == nil || len(v.at) > len(nearest.at) {
+				nearest = v
+			}
+			continue
+		}
+		seen.merge(branch)
+		if matched++; !one && seen == nil {
+			return nil
+		}
+	}
+	switch {
+	case one && matched > 1:
+		return wrong("has more than one of the allowed forms")
+	case matched > 0:
+		return nil
+	case len(nearest.at) == 0 && len(schemas) > 1:
+		return wrong("has none of the allowed forms")
+	}
+	return nearest
+}
+
+// fork is a new account if e keeps one.
+func (e *evaluated) fork() *evaluated {
+	if e == nil {
+		return nil
+	}
+	return new(evaluated)
+}
+
+// checkCondition is if, then and else.
+func (c *checker) checkCondition(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+	if s.If == nil {
+		return nil
+	}
+	next, branch := s.Else, seen.fork()
+	if c.check(s.If, n, branch) == nil {
+		next = s.Then
+		seen.merge(branch)
+	}
+	if next == nil {
+		return nil
+	}
+	return c.check(next, n, seen)
+}
+
+func (c *checker) checkUnevaluated(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+	for i := range n.items {
+		switch {
+		case n.kind == rawjson.KindObject && s.UnevaluatedProperties != nil && !seen.keys[n.key(i)]:
+			if v := c.check(s.UnevaluatedProperties, &n.items[i], nil); v != nil {
+				return v.in(n.key(i))
+			}
+			seen.key(n.key(i))
+		case n.kind == rawjson.KindArray && s.UnevaluatedItems != nil && !seen.items[i]:
+			if v := c.check(s.UnevaluatedItems, &n.items[i], nil); v != nil {
+				return v.in(strconv.Itoa(i))
+			}
+			seen.item(i)
+		}
+	}
+	return nil
+}
