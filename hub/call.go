@@ -36,6 +36,7 @@ type call struct {
 	acked     bool      // answered, or not to be answered
 	deferred  []func()  // of a connect call: what takes effect once it passed
 	joins     []Address // of a connect call: the rooms that it will join, each once
+	memo      *memo     // of a call that runs for others with its key, see Once
 
 	// Guarded by socket.mu once the call is suspended.
 	held     bool // later events wait for the end
@@ -308,6 +309,9 @@ func (c *call) Ack(a parser.Args) {
 		return
 	}
 	c.acked = true
+	if c.memo != nil {
+		c.memo.answered, c.memo.answer = true, a.Clone()
+	}
 	if c.packet.ID == parser.NoID {
 		return
 	}
@@ -320,7 +324,12 @@ func (c *call) Ack(a parser.Args) {
 }
 
 // Ignore makes the call end without an answer.
-func (c *call) Ignore() { c.acked = true }
+func (c *call) Ignore() {
+	if c.memo != nil && !c.acked {
+		c.memo.ignored = true
+	}
+	c.acked = true
+}
 
 // Ask emits to the socket and goes on with then when it has answered. The
 // clock starts when the question is encoded: then may make a invalid.
@@ -367,6 +376,9 @@ func (c *call) End(r *Refusal) {
 		s.ns.hub.log().Debug("refused", "event", c.Name(), "code", string(r.Code), "message", r.Message, "error", r.Cause, "socket_id", s.id)
 	}
 	c.conclude(r)
+	if c.memo != nil {
+		c.settle(r)
+	}
 	if c.markOver() {
 		c.batched(func(b *engine.Batch) { s.drain(b, s.next()) })
 	}

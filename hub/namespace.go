@@ -21,6 +21,7 @@ type Namespace struct {
 	refs   int          // sockets, and connects under way; guarded by Hub.mu
 
 	collectors collectors
+	memos      memos
 
 	// mu guards one invariant: the room index and each socket's own list of
 	// rooms say the same.

@@ -78,6 +78,18 @@ type Call interface {
 	// arguments of its acknowledgement or with a Refusal (TIMEOUT), once.
 	// The call must be suspended. The Args given to then are valid during it.
 	Ask(event string, a parser.Args, timeout time.Duration, then func(parser.Args, *Refusal))
+	// Take takes a token from one of the socket's buckets, which holds burst
+	// of them and gets one every so often; false if it is empty. Names live
+	// as long as the socket: they must come from the configuration.
+	Take(bucket string, every time.Duration, burst int) bool
+	// Once makes calls with the same key, event and user (or socket, if
+	// anonymous) one: the first runs, and until ttl after its end the others
+	// get its answer. It calls run, before it returns or on any goroutine, if
+	// this call is to run, because it is the first or because those before it
+	// ended without an answer to keep; the hub has suspended the call then if
+	// Once has returned. Otherwise it ends the call. Only if Once refuses, it
+	// does neither. A second Once of one call runs at once.
+	Once(key string, ttl time.Duration, run func()) *Refusal
 	// Set stores value, one JSON value without binary, as socket.data[key].
 	Set(key string, value []byte) *Refusal
 	// Disconnect removes the socket from the namespace, with closeAll the

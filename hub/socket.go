@@ -38,9 +38,9 @@ type Socket struct {
 	bytes    int     // size of the waiting events
 	data     []byte  // JSON object socket.data; nil: {}. Replaced, never changed
 	asks     map[int64]*ask
-	asked    int       // size of the events whose rules wait for an answer
-	refused  time.Time // when the last error event went out
-	tenure   *tenure   // nil: nothing is to be said of its identity
+	asked    int      // size of the events whose rules wait for an answer
+	tenure   *tenure  // nil: nothing is to be said of its identity
+	buckets  []bucket // of what is limited in rate
 }
 
 // standing says which events of a socket run.
@@ -222,12 +222,7 @@ func (s *Socket) refuse(b *engine.Batch, event string, ackID int64, r *Refusal) 
 func (s *Socket) mayReport() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	if now.Sub(s.refused) < time.Second {
-		return false
-	}
-	s.refused = now
-	return true
+	return s.bucketLocked(errorBucket).take(time.Now(), time.Second, 1)
 }
 
 // kick disconnects the socket: the client is told and does not come back by
@@ -260,6 +255,7 @@ func (s *Socket) leave(b *engine.Batch, reason string) {
 	asks := s.asks
 	s.asks = nil
 	s.mu.Unlock()
+	s.ns.memos.forget(s)
 
 	s.ns.hub.log().Debug("socket left", "socket_id", s.id, "namespace", s.ns.name, "reason", reason)
 	for _, a := range asks {

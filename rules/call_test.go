@@ -20,7 +20,9 @@ type fakeCall struct {
 	done   []string
 	ended  int
 	asked  func(parser.Args, *hub.Refusal)
-	limit  bool // refuse joins
+	limit  bool   // refuse joins, tokens and keys
+	waits  bool   // for another call with the same key
+	resume func() // what it waits with
 
 	expelled bool
 }
@@ -132,6 +134,25 @@ func (c *fakeCall) Set(key string, value []byte) *hub.Refusal {
 	c.peer.data = fmt.Sprintf(`{%q:%s}`, key, value)
 	return nil
 }
+
+func (c *fakeCall) Take(bucket string, every time.Duration, burst int) bool {
+	c.record("take %s %v %d", bucket, every, burst)
+	return !c.limit
+}
+
+func (c *fakeCall) Once(key string, ttl time.Duration, run func()) *hub.Refusal {
+	if c.limit {
+		return &hub.Refusal{Code: hub.Limit, Message: "Too many keys"}
+	}
+	c.record("once %s %v", key, ttl)
+	if c.waits {
+		c.Suspend(false)
+		c.resume = run
+		return nil
+	}
+	run()
+	return nil
+}
 func (c *fakeCall) Disconnect(closeAll bool) { c.record("disconnect %v", closeAll) }
 func (c *fakeCall) End(r *hub.Refusal) {
 	c.ended++
@@ -207,7 +228,7 @@ func (c *fakeCall) run(t testing.TB, set *rules.Set) string {
 	default:
 		set.Event(c)
 	}
-	if c.ended != 1 && c.asked == nil {
+	if c.ended != 1 && c.asked == nil && c.resume == nil {
 		t.Fatalf("the call ended %d times", c.ended)
 	}
 	return c.log()

@@ -170,7 +170,7 @@ func (s *Set) add(env *cel.Env, r placedRule) error {
 	if err := checkEvent(r.Event); err != nil {
 		return placed(r.where, "on %s: %w", r.Event, err)
 	}
-	c := &compiler{scope: scope{env: env}, set: s, kind: kindOf(r.Event), code: s.code(r.Event), end: new(int)}
+	c := &compiler{scope: scope{env: env}, set: s, kind: kindOf(r.Event), code: s.code(r.Event), end: new(int), event: r.Event}
 	c.code.starts = append(c.code.starts, len(c.code.ops))
 	if err := c.block(r.Steps, r.path); err != nil {
 		return err
@@ -236,6 +236,10 @@ type compiler struct {
 	code *code
 	end  *int   // the program counter behind the rule
 	path string // of the present step, were it JSON
+
+	event   string // of the rule
+	buckets int    // of its rates so far
+	dedupes bool   // it has a dedupe
 }
 
 func (c *compiler) add(o op) { c.code.ops = append(c.code.ops, o) }

@@ -19,7 +19,17 @@ func TestErrors(t *testing.T) {
 		{"on\n", `Caddyfile:1: on: exactly one event is expected`},
 		{"on a b {\n}", `Caddyfile:1: on: exactly one event is expected`},
 		{"\non `a` {\n}", `Caddyfile:2: on: a: a name, not an expression, is expected`},
-		{"on a {\nfly high\n}", `Caddyfile:2: unknown step fly; there are ack, ask, batch, broadcast, disconnect, emit, if, ignore, join, leave, log, require, schema, set`},
+		{"on a {\nrate 10\n}", `Caddyfile:2: rate: a rate such as 10/s or 100/5m is expected`},
+		{"on a {\nrate 0/s\n}", `Caddyfile:2: rate: a rate such as 10/s or 100/5m is expected`},
+		{"on a {\nrate x/s\n}", `Caddyfile:2: rate: a rate such as 10/s or 100/5m is expected`},
+		{"on a {\nrate 1/x\n}", `Caddyfile:2: rate: a rate such as 10/s or 100/5m is expected`},
+		{"on a {\nrate 1/s burst 0\n}", `Caddyfile:2: rate: burst: 0 is no positive number`},
+		{"on a {\nrate 1/100h burst 99999999\n}", `Caddyfile:2: rate: that much, or that long, is no limit`},
+		{"on connect {\nrate 1/s\n}", `Caddyfile:2: rate: only in the rule of a client's event`},
+		{"on a {\ndedupe data\n}", `Caddyfile:2: dedupe: how long answers are repeated is missing`},
+		{"on a {\ndedupe data 1s\ndedupe data 1s\n}", `Caddyfile:3: dedupe: a rule has one dedupe`},
+		{"on disconnect {\ndedupe data 1s\n}", `Caddyfile:2: dedupe: only in the rule of a client's event`},
+		{"on a {\nfly high\n}", `Caddyfile:2: unknown step fly; there are ack, ask, batch, broadcast, dedupe, disconnect, emit, if, ignore, join, leave, log, rate, require, schema, set`},
 		{"on a {\nif true {\nif true {\nbatch soon x 1\n}\n}\n}", `Caddyfile:4: batch: a window: soon is no duration`},
 		{"on a {\njoin x {\nack\n}\n}", `Caddyfile:2: join takes no block`},
 		{"on error {\n}", `Caddyfile:1: on error: clients cannot send an event of this name`},
@@ -128,6 +138,9 @@ func TestJSON(t *testing.T) {
 		disconnect false
 		log data
 		batch 100ms y data to "r"
+		schema ` + "`{\"type\": \"object\"}`" + `
+		rate 10/s burst 20
+		dedupe data.id 1m
 	}`
 	const want = `{"event":"test","steps":[` +
 		`{"require":{"condition":"data.a","message":"No \"a\"","code":"FORBIDDEN"}},` +
@@ -141,7 +154,10 @@ func TestJSON(t *testing.T) {
 		`{"if":{"condition":"data.x","steps":[{"ignore":{}}]}},` +
 		`{"disconnect":{"close":"false"}},` +
 		`{"log":{"value":"data"}},` +
-		`{"batch":{"window":"100ms","event":"y","arg":"data","to":"\"r\""}}]}`
+		`{"batch":{"window":"100ms","event":"y","arg":"data","to":"\"r\""}},` +
+		`{"schema":{"inline":{"type":"object"}}},` +
+		`{"rate":{"events":10,"per":"1s","burst":20}},` +
+		`{"dedupe":{"key":"data.id","ttl":"1m0s"}}]}`
 	parsed, err := rules.Parse("Caddyfile", text)
 	if err != nil {
 		t.Fatal(err)

@@ -71,6 +71,13 @@ func TestSteps(t *testing.T) {
 		{"disconnect expression", "disconnect data", `false`, `disconnect false`},
 		{"batch", "batch 100ms updates data to *", `{"a":1}`, `batch 100ms updates({"a":1}) all`},
 		{"batch default", "batch 1s updates data", `1`, `batch 1s updates(1) self`},
+		{"rate", "rate 10/s\nrate 100/5m burst 7\nack 1", ``, `take test 1 100ms 10; take test 2 3s 7; ack 1`},
+		{"rate in minutes", "rate 3/m\nack 1", ``, `take test 1 20s 3; ack 1`},
+		{"dedupe", "dedupe data.id 30s\nack data.id", `{"id":"k"}`, `once "k" 30s; ack "k"`},
+		{"dedupe of a number", "dedupe data 1m", `7`, `once 7 1m0s`},
+		{"dedupe without a key", "dedupe data.id 1m", `{}`, `refused INVALID: Missing field id`},
+		{"dedupe with an empty key", "dedupe data 1m", `""`, `refused INVALID: Key required`},
+		{"dedupe with an object", "dedupe data 1m", `{}`, `refused INVALID: Key required`},
 		{"earlier steps stay", "join \"a\"\nack data.x\njoin \"b\"", `{}`, `join [a]; refused INVALID: Missing field x`},
 		{"variables", "ack `[event, nsp, reason, sender, socket.id, socket.recovered, user == null]`", ``,
 			`ack ["test","/","","` + socketID + `","` + socketID + `",false,true]`},
@@ -111,6 +118,44 @@ func TestSteps(t *testing.T) {
 				t.Errorf("%s\nwith %s\ngot  %s\nwant %s", test.steps, short(test.args), short(got), short(test.want))
 			}
 		})
+	}
+}
+
+func TestRefusedRateAndDedupe(t *testing.T) {
+	for steps, want := range map[string]string{
+		"rate 1/s\nack 1":       `take test 1 1s 1; refused RATE_LIMITED: Too many requests`,
+		"dedupe data 1s\nack 1": `refused LIMIT: Too many keys`,
+	} {
+		c := newCall("test", `1`)
+		c.limit = true
+		if got := c.run(t, compile(t, "on test {\n"+steps+"\n}", rules.Options{})); got != want {
+			t.Errorf("%s: got %s, want %s", steps, got, want)
+		}
+	}
+}
+
+// A call that waits for another is suspended: its arguments are not where they
+// were.
+func TestDedupeWaits(t *testing.T) {
+	set := compile(t, "on test {\ndedupe data.id 1s\nif `data.id == \"k\"` {\nack data\n}\n}", rules.Options{})
+	c := newCall("test", `{"id":"k","x":1.0}`)
+	c.waits = true
+	if got, want := c.run(t, set), `once "k" 1s; suspend hold=false`; got != want {
+		t.Fatalf("got %s, want %s", got, want)
+	}
+	c.done = nil
+	c.resume()
+	if got, want := c.log(), `ack {"id":"k","x":1.0}`; got != want || c.ended != 1 {
+		t.Errorf("got %s, want %s; ended %d times", got, want, c.ended)
+	}
+
+	c = newCall("test", `{"id":"k"}`)
+	c.waits = true
+	c.run(t, set)
+	c.done, c.expelled = nil, true
+	c.resume()
+	if got, want := c.log(), `refused FORBIDDEN: Disconnected`; got != want || c.ended != 1 {
+		t.Errorf("expelled meanwhile: got %s, want %s; ended %d times", got, want, c.ended)
 	}
 }
 

@@ -1,0 +1,93 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddy-realtime/realtime/hub"
+)
+
+// Rate refuses the event, RATE_LIMITED, if the socket has sent it too often.
+// Each socket has a bucket of tokens for each Rate of a rule; all events that
+// one rule for * takes share it. A refused event takes no token.
+//
+//	rate <n>/<duration> [burst <n>]
+type Rate struct {
+	// How many events in Per, in the long run.
+	Events int `json:"events"`
+	// The time to which Events refers.
+	Per Duration `json:"per"`
+	// How many at once, after a pause; default Events.
+	Burst int `json:"burst,omitempty"`
+}
+
+var errRate = errors.New("a rate such as 10/s or 100/5m is expected")
+
+func (s *Rate) parse(l *reader) error {
+	t, err := l.next("a rate")
+	if err != nil {
+		return err
+	}
+	n, per, ok := strings.Cut(t.Text, "/")
+	if s.Events, err = strconv.Atoi(n); err != nil || !ok {
+		return errRate
+	}
+	if per != "" && !strings.ContainsAny(per[:1], "0123456789.") {
+		per = "1" + per // 10/s
+	}
+	d, err := time.ParseDuration(per)
+	if err != nil {
+		return errRate
+	}
+	s.Per = Duration(d)
+	if !l.keyword("burst") {
+		return nil
+	}
+	burst, err := l.next("a number behind burst")
+	if err != nil {
+		return err
+	}
+	if s.Burst, err = strconv.Atoi(burst.Text); err != nil || s.Burst <= 0 {
+		return fmt.Errorf("burst: %s is no positive number", burst.Text)
+	}
+	return nil
+}
+
+var errTooOften = &hub.Refusal{Code: hub.RateLimited, Message: "Too many requests"}
+
+// maxRefill is the longest that a bucket may take to be full.
+const maxRefill = 366 * 24 * time.Hour
+
+func (s *Rate) compile(c *compiler) error {
+	if c.kind != eventRule {
+		return errOnlyEvents
+	}
+	if s.Events <= 0 || s.Per <= 0 || s.Burst < 0 {
+		return errRate
+	}
+	every, burst := time.Duration(s.Per)/time.Duration(s.Events), s.Burst
+	if burst == 0 {
+		burst = s.Events
+	}
+	if every <= 0 || float64(burst)*float64(every) > float64(maxRefill) {
+		return errors.New("that much, or that long, is no limit")
+	}
+	bucket := c.bucket()
+	c.add(func(r *run) *hub.Refusal {
+		if !r.call.Take(bucket, every, burst) {
+			return errTooOften
+		}
+		return nil
+	})
+	return nil
+}
+
+// bucket names the next bucket of the rule. The names are the same after a
+// reload that does not change the rule, and the sockets' state goes on.
+func (c *compiler) bucket() string {
+	c.buckets++
+	return c.event + " " + strconv.Itoa(c.buckets)
+}
