@@ -9,26 +9,43 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/rules"
 )
 
 func init() {
-	httpcaddyfile.RegisterHandlerDirective("realtime", parseCaddyfile)
+	httpcaddyfile.RegisterDirective("realtime", parseCaddyfile)
 	// Right behind templates: behind what authenticates, logs and encodes,
 	// and before handle, whose catch-all would swallow the path.
 	httpcaddyfile.RegisterDirectiveOrder("realtime", httpcaddyfile.Before, "invoke")
 }
 
-func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+// parseCaddyfile makes a route of a block.
+func parseCaddyfile(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next()
+	matcher, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, err
+	}
 	handler := new(Handler)
 	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
 	}
-	return handler, claim(h, handler)
+	if err := claim(h, handler); err != nil {
+		return nil, err
+	}
+	handler.lintMatcher(h.Dispenser, matcher) // claim has gone back to the directive
+	handler.logWarnings()
+	if collect, ok := h.Option(collectOption).(func(*Handler)); ok {
+		collect(handler)
+	}
+	return h.NewRoute(matcher, handler), nil
 }
+
+// collectOption is the adapter's option for a func(*Handler) that gets each
+// handler with the lines of its rules, which its JSON does not have.
+const collectOption = "realtime.collect"
 
 // A claimed hub is one that a block of the Caddyfile has.
 type claimed struct {
@@ -193,6 +210,7 @@ func (h *Handler) unmarshalOrigins(d *caddyfile.Dispenser) error {
 	if _, err := engine.ParseOrigins(h.Origins); err != nil {
 		return d.Errf("origins: %w", err)
 	}
+	h.lintOrigins(d)
 	return nil
 }
 
@@ -266,7 +284,7 @@ func (h *Handler) unmarshalNamespace(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	return n.checkRules()
+	return nil
 }
 
 func (n *Namespace) unmarshalOption(d *caddyfile.Dispenser) (known bool, err error) {
@@ -366,11 +384,4 @@ func ruleToken(d *caddyfile.Dispenser) rules.Token {
 		token.Quote = '`' // a heredoc: an expression on several lines
 	}
 	return token
-}
-
-// checkRules compiles what was read, so that `caddy adapt` already reports
-// what is wrong with it. allow_rooms was checked at its line.
-func (n *Namespace) checkRules() error {
-	_, err := n.compile("", nil)
-	return err
 }

@@ -250,7 +250,7 @@ func (h *Handler) buildNamespaces(ctx caddy.Context, log *slog.Logger) ([]hub.Na
 	if err != nil {
 		return nil, err
 	}
-	policy, err := h.compile(h.AllowRooms, log)
+	policy, err := h.compile(rules.Options{AllowRooms: h.AllowRooms, Logger: log})
 	if err != nil {
 		return nil, err
 	}
@@ -279,7 +279,7 @@ func (n *NamedNamespace) build(ctx caddy.Context, h *Handler, inherited hub.Auth
 	if c.Auth == nil {
 		c.Auth = inherited
 	}
-	c.Policy, err = n.compile(cmp.Or(n.AllowRooms, h.AllowRooms), log)
+	c.Policy, err = n.compile(rules.Options{AllowRooms: cmp.Or(n.AllowRooms, h.AllowRooms), Logger: log})
 	return c, err
 }
 
@@ -299,9 +299,8 @@ func (n *Namespace) loadAuth(ctx caddy.Context) (hub.Authenticator, error) {
 	return authenticator, nil
 }
 
-// compile makes a policy of the namespace's rules and presets. log may be nil
-// if only the errors are of interest.
-func (n *Namespace) compile(allowRooms string, log *slog.Logger) (*rules.Set, error) {
+// compile makes a policy of the namespace's rules and presets.
+func (n *Namespace) compile(o rules.Options) (*rules.Set, error) {
 	var presets [][]rules.Rule
 	for _, name := range n.Use {
 		preset, err := rules.Preset(name)
@@ -310,5 +309,5 @@ func (n *Namespace) compile(allowRooms string, log *slog.Logger) (*rules.Set, er
 		}
 		presets = append(presets, preset)
 	}
-	return rules.Compile(n.On, presets, rules.Options{AllowRooms: allowRooms, Logger: log})
+	return rules.Compile(n.On, presets, o)
 }

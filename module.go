@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/rules"
 )
 
 func init() {
@@ -101,6 +102,8 @@ type Handler struct {
 	instance   *instance
 	generation *generation
 	loaded     bool // a use of the instance is to be given back
+
+	warnings []rules.Warning // of a Caddyfile
 }
 
 // CaddyModule returns the Caddy module information.

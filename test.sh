@@ -77,7 +77,8 @@ valid() {
 		cat "$scratch/valid"
 		return 1
 	}
-	! grep '"level":"warn"' "$scratch/valid"
+	# Advice on rules is none: examples show other servers' code as it is.
+	! grep '"level":"warn"' "$scratch/valid" | grep -v '"logger":"http.handlers.realtime.lint"'
 }
 
 # snippets <file.md> <dir> writes each fenced block marked caddyfile to

@@ -25,6 +25,8 @@ type Options struct {
 	AllowRooms string
 	// Logger gets what the step log writes; default: nowhere.
 	Logger *slog.Logger
+	// Anonymity is for warnings only.
+	Anonymity Anonymity
 }
 
 // Set is what Compile makes of a namespace's rules: the policy of its sockets.
@@ -36,6 +38,8 @@ type Set struct {
 	reserved            map[string]bool // never matched by it
 	allow               condition       // of Options.AllowRooms, or nil
 	log                 *slog.Logger
+	anonymity           Anonymity
+	warnings            []Warning
 }
 
 var _ hub.Policy = (*Set)(nil)
@@ -73,7 +77,7 @@ func Compile(own []Rule, presets [][]Rule, o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{events: map[string]*code{}, reserved: maps.Clone(ownEvents), log: o.Logger}
+	s := &Set{events: map[string]*code{}, reserved: maps.Clone(ownEvents), log: o.Logger, anonymity: o.Anonymity}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -237,6 +241,8 @@ type compiler struct {
 	end  *int   // the program counter behind the rule
 	path string // of the present step, were it JSON
 
+	where   string // of the present step
+	facts   facts  // of the expression checked last
 	event   string // of the rule
 	buckets int    // of its rates so far
 	dedupes bool   // it has a dedupe
@@ -251,6 +257,7 @@ func (c *compiler) block(steps []Step, path string) error {
 	for i, s := range steps {
 		c.path = path + ".steps[" + strconv.Itoa(i) + "]"
 		where := s.at.or(c.path)
+		c.where = where
 		if s.Action == nil {
 			return placed(where, "a step without an action")
 		}
@@ -302,6 +309,7 @@ func (c *compiler) check(text string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.facts = src.facts()
 	return src, nil
 }
 
@@ -325,6 +333,7 @@ func (c *compiler) emitter(text string) (emitter, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.warnOfUser()
 	if k := src.out.Kind(); k == types.TypeKind || k == types.OpaqueKind {
 		return nil, fmt.Errorf("%s: JSON has no value for %s", text, src.out)
 	}
@@ -342,6 +351,7 @@ func (c *compiler) targets(text string) (t targets, fromClient bool, err error) 
 	if err != nil {
 		return nil, false, err
 	}
+	c.warnOfUser()
 	switch src.out.Kind() {
 	case types.StringKind, types.IntKind, types.ListKind, types.DynKind:
 	case types.OpaqueKind:

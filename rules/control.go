@@ -50,6 +50,7 @@ func (s *Require) compile(c *compiler) error {
 	if err != nil {
 		return err
 	}
+	c.learn(true)
 	no := hub.Refusal{Code: hub.Invalid, Message: msgInvalid}
 	if s.Code != "" {
 		no.Code = s.Code
@@ -99,6 +100,9 @@ func (s *If) compile(c *compiler) error {
 	if err != nil {
 		return err
 	}
+	c.warnOfUser()
+	outer := c.scope
+	c.learn(false)
 	after := 0 // the program counter behind the block, known below
 	c.add(func(r *run) *hub.Refusal {
 		ok, err := when(r)
@@ -113,6 +117,7 @@ func (s *If) compile(c *compiler) error {
 	if err := c.block(s.Steps, c.path+".if"); err != nil {
 		return err
 	}
+	c.scope = outer
 	after = len(c.code.ops)
 	return nil
 }
@@ -164,6 +169,7 @@ func (s *Disconnect) compile(c *compiler) error {
 	if err != nil {
 		return err
 	}
+	c.warnOfUser()
 	c.add(func(r *run) *hub.Refusal {
 		ok, err := closes(r)
 		if err != nil {

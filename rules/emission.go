@@ -49,6 +49,7 @@ func (c *compiler) emission(s *Emit, notSelf bool) (e emission, err error) {
 		if e.to, _, err = c.targets(s.To); err != nil {
 			return e, err
 		}
+		c.warnOfTargets()
 	}
 	if s.Except != "" {
 		e.except, _, err = c.targets(s.Except)

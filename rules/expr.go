@@ -32,6 +32,8 @@ type scope struct {
 	env  *cel.Env
 	vars map[string]int // answers, by name: their slots
 	room bool           // the variable room of allow_rooms
+
+	known known
 }
 
 // source is a checked expression on its way to being compiled.

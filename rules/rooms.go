@@ -2,6 +2,7 @@ package rules
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/caddy-realtime/realtime/hub"
 )
@@ -34,6 +35,7 @@ func (s *Join) compile(c *compiler) error {
 	if err != nil {
 		return err
 	}
+	c.known.rooms = append(slices.Clip(c.known.rooms), c.facts.targets...)
 	allow := c.set.allow
 	if !fromClient {
 		allow = nil

@@ -1,0 +1,118 @@
+package realtime
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-realtime/realtime/rules"
+)
+
+// What a Caddyfile says that is allowed, but most likely not meant, is a
+// warning in the log when it is adapted: only then are its lines known.
+
+// warn notes a warning at the present line.
+func (h *Handler) warn(d *caddyfile.Dispenser, format string, args ...any) {
+	where := fmt.Sprintf("%s:%d", d.File(), d.Line())
+	h.warnings = append(h.warnings, rules.Warning{Where: where, Text: fmt.Sprintf(format, args...)})
+}
+
+// logWarnings writes what was noted of a block.
+func (h *Handler) logWarnings() {
+	log := caddy.Log().Named("http.handlers.realtime.lint")
+	for _, w := range h.warnings {
+		log.Warn(w.String())
+	}
+}
+
+// lintOrigins warns of origins by which strangers can use what visitors may.
+func (h *Handler) lintOrigins(d *caddyfile.Dispenser) {
+	for _, origin := range h.Origins {
+		u, err := url.Parse(origin)
+		switch {
+		case origin == "*":
+			h.warn(d, "origins *: the pages of every site can connect as their visitors")
+		case err == nil && u.Scheme == "http" && !isLocal(u.Hostname()):
+			h.warn(d, "origins: whoever is on the way to %s can put into its pages what they like; use https", origin)
+		}
+	}
+}
+
+func isLocal(host string) bool {
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || host == "127.0.0.1" || host == "::1"
+}
+
+// checkRules compiles what was read, so that `caddy adapt` already reports what
+// is wrong with it, and notes the warnings.
+func (h *Handler) checkRules() error {
+	if err := h.checkNamespaceRules(&h.Namespace); err != nil {
+		return err
+	}
+	for _, n := range h.Namespaces {
+		if err := h.checkNamespaceRules(&n.Namespace); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Handler) checkNamespaceRules(n *Namespace) error {
+	auth := n.AuthRaw
+	if auth == nil {
+		auth = h.AuthRaw
+	}
+	set, err := n.compile(rules.Options{AllowRooms: cmp.Or(n.AllowRooms, h.AllowRooms), Anonymity: anonymity(auth)})
+	if err != nil {
+		return err
+	}
+	h.warnings = append(h.warnings, set.Warnings()...)
+	return nil
+}
+
+// anonymity is what the JSON of an authenticator says of clients without a
+// token.
+func anonymity(auth json.RawMessage) rules.Anonymity {
+	if auth == nil {
+		return rules.EverybodyAnonymous
+	}
+	var method struct {
+		Optional bool `json:"optional"`
+	}
+	if err := json.Unmarshal(auth, &method); err == nil && method.Optional {
+		return rules.SomeAnonymous
+	}
+	return rules.NobodyAnonymous
+}
+
+// lintMatcher warns of a matcher that lets no request for the endpoint through.
+func (h *Handler) lintMatcher(d *caddyfile.Dispenser, matcher caddy.ModuleMap) {
+	var patterns caddyhttp.MatchPath
+	if raw, ok := matcher["path"]; !ok || json.Unmarshal(raw, &patterns) != nil {
+		return
+	}
+	path := cmp.Or(h.Path, defaultPath)
+	for _, pattern := range patterns {
+		if mayMatchBelow(pattern, path) {
+			return
+		}
+	}
+	h.warn(d, "the matcher %s never lets %s through: clients ask for the option path, so leave the matcher out, or set path below it",
+		strings.Join(patterns, " "), path)
+}
+
+// mayMatchBelow reports whether a pattern of a path matcher could match a path
+// that begins with base.
+func mayMatchBelow(pattern, base string) bool {
+	prefix, rest, wild := strings.Cut(strings.ToLower(pattern), "*")
+	base = strings.ToLower(strings.TrimRight(base, "/"))
+	if !strings.HasPrefix(prefix, "/") || rest != "" {
+		return true // hard to tell
+	}
+	return strings.HasPrefix(prefix, base) || wild && strings.HasPrefix(base+"/", prefix)
+}
