@@ -36,15 +36,17 @@ func parseCaddyfile(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		return nil, err
 	}
 	handler.lintMatcher(h.Dispenser, matcher) // claim has gone back to the directive
-	handler.logWarnings()
 	if collect, ok := h.Option(collectOption).(func(*Handler)); ok {
 		collect(handler)
+	} else {
+		handler.logWarnings()
 	}
 	return h.NewRoute(matcher, handler), nil
 }
 
 // collectOption is the adapter's option for a func(*Handler) that gets each
-// handler with the lines of its rules, which its JSON does not have.
+// handler with the lines of its rules, which its JSON does not have. Its
+// warnings are not logged then.
 const collectOption = "realtime.collect"
 
 // A claimed hub is one that a block of the Caddyfile has.

@@ -94,8 +94,9 @@ func (c Config) keys() (finder, error) {
 		return c.KeySet, nil
 	case c.PublicKey != nil:
 		return parsePEM(c.PublicKey)
-	case len(c.Secret) < minSecret:
-		return nil, fmt.Errorf("the secret has %d bytes, it needs at least %d", len(c.Secret), minSecret)
+	}
+	if err := checkSecret(c.Secret); err != nil {
+		return nil, err
 	}
 	return newKey([]byte(c.Secret))
 }

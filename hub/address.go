@@ -70,6 +70,13 @@ func checkRooms(list []Address) *Refusal {
 	return checkTargets(list)
 }
 
+// CheckRooms returns why Call.Join and Call.Leave would refuse the rooms, nil
+// if they would not.
+func CheckRooms(list []Address) *Refusal { return checkRooms(list) }
+
+// Check returns why Call.Emit would refuse e, nil if it would not.
+func (e *Emission) Check() *Refusal { return checkEmission(e) }
+
 // WireName is the room's name as clients and other nodes know it.
 func (a Address) WireName() string {
 	if a.Kind == UserRoom {

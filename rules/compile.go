@@ -27,6 +27,18 @@ type Options struct {
 	Logger *slog.Logger
 	// Anonymity is for warnings only.
 	Anonymity Anonymity
+	// Trace is told of each step before it runs, nil of none. It is called on
+	// the goroutine that runs the rule.
+	Trace func(Place)
+}
+
+// Place is where a step stands.
+type Place struct {
+	File  string // of a Caddyfile; "preset <name>" of a preset; "" of JSON
+	Line  int
+	Path  string // in JSON
+	Step  string // its name
+	Depth int    // how many ifs it stands in
 }
 
 // Set is what Compile makes of a namespace's rules: the policy of its sockets.
@@ -40,6 +52,7 @@ type Set struct {
 	log                 *slog.Logger
 	anonymity           Anonymity
 	warnings            []Warning
+	trace               func(Place) // or nil
 }
 
 var _ hub.Policy = (*Set)(nil)
@@ -77,7 +90,7 @@ func Compile(own []Rule, presets [][]Rule, o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{events: map[string]*code{}, reserved: maps.Clone(ownEvents), log: o.Logger, anonymity: o.Anonymity}
+	s := &Set{events: map[string]*code{}, reserved: maps.Clone(ownEvents), log: o.Logger, anonymity: o.Anonymity, trace: o.Trace}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -242,6 +255,7 @@ type compiler struct {
 	path string // of the present step, were it JSON
 
 	where   string // of the present step
+	depth   int    // of the present step: how many ifs it stands in
 	facts   facts  // of the expression checked last
 	event   string // of the rule
 	buckets int    // of its rates so far
@@ -261,7 +275,11 @@ func (c *compiler) block(steps []Step, path string) error {
 		if s.Action == nil {
 			return placed(where, "a step without an action")
 		}
-		if err := s.Action.compile(c); isPlaced(err) {
+		c.traced(s)
+		c.depth++ // of the steps in it
+		err := s.Action.compile(c)
+		c.depth--
+		if isPlaced(err) {
 			return err
 		} else if err != nil {
 			return placed(where, "%s: %w", actionName(s.Action), err)
@@ -269,6 +287,19 @@ func (c *compiler) block(steps []Step, path string) error {
 	}
 	c.scope = outer
 	return nil
+}
+
+// traced adds an op that tells of s, if anybody listens.
+func (c *compiler) traced(s Step) {
+	trace := c.set.trace
+	if trace == nil {
+		return
+	}
+	place := Place{File: s.at.file, Line: s.at.line, Path: c.path, Step: actionName(s.Action), Depth: c.depth}
+	c.add(func(*run) *hub.Refusal {
+		trace(place)
+		return nil
+	})
 }
 
 var identifierForm = regexp.MustCompile(`^[_a-zA-Z][_a-zA-Z0-9]*$`)

@@ -1,0 +1,160 @@
+package realtime
+
+import (
+	"bytes"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-realtime/realtime/auth"
+)
+
+// runCommand runs `caddy realtime <args>` and returns what it prints.
+func runCommand(args ...string) (string, error) {
+	cmd := &cobra.Command{Use: "realtime", SilenceUsage: true, SilenceErrors: true}
+	addCommands(cmd)
+	var out bytes.Buffer
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	cmd.SetArgs(args)
+	err := cmd.Execute()
+	return out.String(), err
+}
+
+const commandsCaddyfile = "testdata/commands/Caddyfile"
+
+// Each file of testdata/commands is what one command prints, with its error in
+// the last line.
+func TestCommandTest(t *testing.T) {
+	for name, args := range map[string]string{
+		"chat":             `send-message --args [{"roomId":"r","text":"hi"}] --user ann --rooms r,q --ack`,
+		"chat_refused":     `send-message --args [{"roomId":"r","text":"hi"}] --user ann --ack --expect FORBIDDEN`,
+		"chat_unexpected":  `send-message --args [{"roomId":"r","text":"hi"}]`,
+		"connect":          `connect --handshake {"auth":{"name":"Ann"}}`,
+		"connect_refused":  `connect`,
+		"disconnect":       `disconnect --rooms r`,
+		"order":            `order --args [{"id":"a","amount":5}] --user {"sub":"ann","role":"x"} --data {"name":"Ann"} --ack`,
+		"order_confirmed":  `order --args [{"id":"a","amount":500}] --data {"name":"Ann"} --ack --answer [true]`,
+		"order_unanswered": `order --args [{"id":"a","amount":500}] --data {"name":"Ann"} --ack --expect TIMEOUT`,
+		"order_invalid":    `order --args [{"id":"a","amount":0}] --expect INVALID`,
+		"order_nameless":   `order --args [{"id":"a","amount":5}]`,
+		"order_json":       `order --args [{"id":"a","amount":5}] --data {"name":"Ann"} --ack --json`,
+		"join_not_allowed": `join-room --args ["secret-1"] --ack`,
+		"join_reserved":    `join-room --args ["user:ann"]`,
+		"leave":            `leave-room --args ["r"] --rooms r`,
+		"leave_elsewhere":  `leave-room --args ["r"]`,
+		"bye":              `bye`,
+		"quiet":            `quiet --ack`,
+		"unknown":          `nothing --expect UNKNOWN_EVENT`,
+		"namespace":        `ping --namespace /team-a --ack`,
+		"namespace_none":   `ping --namespace /none`,
+		"bad_args":         `order --args {"id":1}`,
+		"bad_user":         `order --user {"name":"x"}`,
+		"log_cut":          `shout --args ["` + strings.Repeat("a", 2000) + `"] --json`,
+		"other":            `ping --hub other`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := append([]string{"test", commandsCaddyfile}, strings.Fields(args)...)
+			if !strings.Contains(args, "--hub") {
+				all = append(all, "--hub", "main")
+			}
+			got, err := runCommand(all...)
+			if err != nil {
+				got += "Error: " + err.Error() + "\n"
+			}
+			golden(t, filepath.Join("testdata", "commands", name+".Caddyfile"), ".txt", []byte(steadyText(got)))
+		})
+	}
+}
+
+var (
+	uuids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`)
+	times = regexp.MustCompile(`"timestamp":1[0-9]{12}\b`)
+)
+
+// steadyText replaces what differs from run to run.
+func steadyText(s string) string {
+	s = uuids.ReplaceAllString(s, "UUID")
+	return times.ReplaceAllString(s, `"timestamp":NOW`)
+}
+
+func TestCommandTestErrors(t *testing.T) {
+	empty := writeFile(t, "Caddyfile", "localhost {\n}\n")
+	wrong := writeFile(t, "Caddyfile", "localhost {\n\trealtime {\n\t\ton x {\n\t\t\tack nobody\n\t\t}\n\t}\n}\n")
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"none", "x"}, "no such file"},
+		{[]string{empty, "x"}, "no realtime block"},
+		{[]string{wrong, "x"}, "Caddyfile:4: ack: nobody: undeclared name"},
+		{[]string{commandsCaddyfile, "ping"}, "choose a hub: main, other"},
+		{[]string{commandsCaddyfile, "ping", "--hub", "x"}, "choose a hub: main, other"},
+		{[]string{commandsCaddyfile}, "accepts 2 arg(s)"},
+	} {
+		if _, err := runCommand(append([]string{"test"}, test.args...)...); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%q: %v, want %s", test.args, err, test.want)
+		}
+	}
+}
+
+func TestCommandToken(t *testing.T) {
+	const secret = "0123456789abcdef0123456789abcdef"
+	t.Setenv("TOKEN_SECRET", secret)
+	for _, from := range [][]string{
+		{"--secret", secret},
+		{"--secret-env", "TOKEN_SECRET"},
+		{"--secret-file", writeFile(t, "secret", secret+"\n")},
+	} {
+		out, err := runCommand(append([]string{"token", "--sub", "ann", "--claim", "role=admin", "--claim", "n=12345678901234567890", "--claim", `teams=["a"]`, "--ttl", "5m"}, from...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		verifier, err := auth.NewVerifier(auth.Config{Secret: secret})
+		if err != nil {
+			t.Fatal(err)
+		}
+		identity, err := verifier.Verify(t.Context(), strings.TrimSpace(out))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, claim := range []string{`"role":"admin"`, `"n":12345678901234567890`, `"teams":["a"]`, `"sub":"ann"`} {
+			if !strings.Contains(string(identity.Claims), claim) {
+				t.Errorf("%s lacks %s", identity.Claims, claim)
+			}
+		}
+	}
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--secret", "short", "--sub", "a"}, "the secret has 5 bytes, it needs at least 32"},
+		{[]string{"--secret-env", "NO_SUCH_SECRET", "--sub", "a"}, "no environment variable NO_SUCH_SECRET"},
+		{[]string{"--secret-file", "none", "--sub", "a"}, "no such file"},
+		{[]string{"--secret", secret}, "at least one of the flags"},
+		{[]string{"--sub", "a"}, "at least one of the flags"},
+		{[]string{"--secret", secret, "--sub", "a", "--claim", "x"}, "not of the form name=value"},
+		{[]string{"--secret", secret, "--sub", "a", "--ttl", "-1s"}, "longer than nothing"},
+	} {
+		if out, err := runCommand(append([]string{"token"}, test.args...)...); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(out, secret) {
+			t.Errorf("%q: %v, want %s", test.args, err, test.want)
+		}
+	}
+}
+
+func TestCommandPreset(t *testing.T) {
+	list, err := runCommand("preset")
+	if err != nil || !strings.Contains(list, "chat       messages to rooms") {
+		t.Errorf("%v, %s", err, list)
+	}
+	source, err := runCommand("preset", "rooms")
+	if err != nil || !strings.Contains(source, "on join-room {\n") {
+		t.Errorf("%v, %s", err, source)
+	}
+	if _, err := runCommand("preset", "x"); err == nil || !strings.Contains(err.Error(), "there are chat") {
+		t.Error(err)
+	}
+}

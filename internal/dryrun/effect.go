@@ -1,0 +1,103 @@
+package dryrun
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/caddy-realtime/realtime/hub"
+)
+
+// Effect is one thing that a step would do.
+type Effect struct {
+	Do        string          `json:"do"` // the step's name
+	Event     string          `json:"event,omitempty"`
+	Args      json.RawMessage `json:"args,omitempty"`
+	To        string          `json:"to,omitempty"` // sender, all or rooms
+	Rooms     []string        `json:"rooms,omitempty"`
+	Except    []string        `json:"except,omitempty"`
+	NotSender bool            `json:"not_sender,omitempty"`
+	Volatile  bool            `json:"volatile,omitempty"`
+	Duration  string          `json:"duration,omitempty"` // window of batch, timeout of ask
+	Key       string          `json:"key,omitempty"`
+	Value     json.RawMessage `json:"value,omitempty"` // of set and log; the answer of ask
+	All       bool            `json:"all,omitempty"`   // disconnect ends the whole connection
+}
+
+// String tells it in words.
+func (e Effect) String() string {
+	switch e.Do {
+	case "join":
+		return "joins " + list(e.Rooms)
+	case "leave":
+		return "leaves " + list(e.Rooms)
+	case "emit":
+		return "emits " + e.emission()
+	case "batch":
+		return "collects for " + e.Duration + " " + e.emission()
+	case "ack":
+		return "answers " + string(e.Args)
+	case "ignore":
+		return "ends without an answer"
+	case "ask":
+		if e.Value == nil {
+			return "asks " + e.emission() + ", who does not answer"
+		}
+		return "asks " + e.emission() + ", who answers " + string(e.Value)
+	case "set":
+		return fmt.Sprintf("socket.data.%s = %s", e.Key, e.Value)
+	case "log":
+		return "logs " + string(e.Value)
+	case "disconnect":
+		if e.All {
+			return "ends the connection"
+		}
+		return "disconnects from the namespace"
+	}
+	return e.Do
+}
+
+func (e Effect) emission() string {
+	text := e.Event + string(e.Args) + " to "
+	switch e.To {
+	case "sender":
+		text += "the sender"
+	case "all":
+		text += "all"
+	default:
+		text += list(e.Rooms)
+	}
+	if len(e.Except) > 0 {
+		text += " except " + list(e.Except)
+	}
+	if e.NotSender {
+		text += ", not to the sender"
+	}
+	if e.Volatile {
+		text += ", if they can take it now"
+	}
+	return text
+}
+
+func list(rooms []string) string {
+	if len(rooms) == 0 {
+		return "nobody"
+	}
+	return strings.Join(rooms, ", ")
+}
+
+// names are addresses as rules write them.
+func names(rooms []hub.Address) []string {
+	var out []string
+	for _, a := range rooms {
+		switch a.Kind {
+		case hub.UserRoom:
+			out = append(out, fmt.Sprintf("user_room(%q)", a.Name))
+		case hub.SocketRoom:
+			out = append(out, fmt.Sprintf("socket_room(%q)", a.Name))
+		default:
+			out = append(out, a.Name)
+		}
+	}
+	return out
+}

@@ -1,0 +1,108 @@
+package dryrun
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caddy-realtime/realtime/hub"
+)
+
+// Socket is the client whose event is run. The zero value is an anonymous one
+// in no room.
+type Socket struct {
+	Namespace string          // default "/"
+	UserID    string          // "" if anonymous
+	Claims    json.RawMessage // JSON object; nil if anonymous
+	Rooms     []string        // plain ones
+	Data      json.RawMessage // JSON object socket.data; default {}
+	Handshake json.RawMessage // JSON object whose keys replace those of the default
+}
+
+// socketID is that of every socket here.
+const socketID = "s_dryrun000000000000"
+
+// Identify says who the socket is: a JSON object of claims with an id in `id`
+// or `sub`, or only the id; "" is nobody.
+func (s *Socket) Identify(user string) error {
+	if user == "" {
+		return nil
+	}
+	if !strings.HasPrefix(strings.TrimSpace(user), "{") {
+		s.UserID = user
+		var err error
+		s.Claims, err = json.Marshal(map[string]string{"id": user, "sub": user})
+		return err
+	}
+	var claims map[string]any
+	if err := json.Unmarshal([]byte(user), &claims); err != nil {
+		return fmt.Errorf("decoding the claims: %w", err)
+	}
+	for _, name := range []string{"id", "sub"} {
+		if id, ok := claims[name].(string); ok && id != "" {
+			s.UserID = id
+			break
+		}
+	}
+	if s.UserID == "" {
+		return errors.New("the claims have neither id nor sub, a string")
+	}
+	claims["id"] = s.UserID
+	var err error
+	s.Claims, err = json.Marshal(claims)
+	return err
+}
+
+// peer is a Socket as rules see it.
+type peer struct{ socket *Socket }
+
+func (p peer) ID() string        { return socketID }
+func (p peer) Namespace() string { return p.socket.Namespace }
+func (p peer) UserID() string    { return p.socket.UserID }
+func (p peer) User() []byte      { return p.socket.Claims }
+func (p peer) Data() []byte      { return p.socket.Data }
+func (p peer) Handshake() []byte { return p.socket.Handshake }
+func (p peer) Recovered() bool   { return false }
+
+func (p peer) Rooms() []string {
+	rooms := []string{socketID}
+	if p.socket.UserID != "" {
+		rooms = append(rooms, hub.Address{Kind: hub.UserRoom, Name: p.socket.UserID}.WireName())
+	}
+	return append(rooms, p.socket.Rooms...)
+}
+
+func (p peer) InRoom(a hub.Address) bool {
+	switch a.Kind {
+	case hub.SocketRoom:
+		return a.Name == socketID
+	case hub.UserRoom:
+		return a.Name != "" && a.Name == p.socket.UserID
+	}
+	return slices.Contains(p.socket.Rooms, a.Name)
+}
+
+// complete gives what was left out its default.
+func (s *Socket) complete() error {
+	if s.Namespace == "" {
+		s.Namespace = "/"
+	}
+	if s.Data == nil {
+		s.Data = json.RawMessage(`{}`)
+	}
+	handshake := map[string]json.RawMessage{
+		"auth": json.RawMessage(`{}`), "query": json.RawMessage(`{}`), "headers": json.RawMessage(`{}`),
+		"address": json.RawMessage(`"127.0.0.1"`), "time": json.RawMessage(`"Thu Jan 01 1970 00:00:00 GMT+0000 (Coordinated Universal Time)"`),
+		"issued": json.RawMessage(`0`), "url": json.RawMessage(`"/socket.io/"`), "secure": json.RawMessage(`false`), "xdomain": json.RawMessage(`false`),
+	}
+	if s.Handshake != nil {
+		if err := json.Unmarshal(s.Handshake, &handshake); err != nil {
+			return fmt.Errorf("decoding the handshake: %w", err)
+		}
+	}
+	var err error
+	s.Handshake, err = json.Marshal(handshake)
+	return err
+}
