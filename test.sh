@@ -165,7 +165,7 @@ for document in *.md; do
 	done
 done
 
-for file in engineio socketio examples hardening identity expiry reload garbage; do
+for file in engineio socketio steps examples hardening identity expiry reload garbage; do
 	say "conformance: $file"
 	suite "$file.test.mjs"
 done

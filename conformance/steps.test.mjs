@@ -1,0 +1,183 @@
+// Steps of rules that the real client is made to notice: schema, rate, and
+// dedupe with the client's own `retries`; and `caddy realtime`.
+
+import { after, afterEach, before, describe, test } from "node:test";
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Caddy, program } from "./lib/caddy.mjs";
+import { call, client, closeAll, connected, connects, heard, next } from "./lib/client.mjs";
+import { run } from "./lib/process.mjs";
+import { until } from "./lib/wait.mjs";
+
+const limit = { timeout: 60_000 };
+const websocket = { transports: ["websocket"] };
+const secret = "a secret of at least thirty-two bytes";
+
+const rules = `
+	on connect {
+		join "all"
+	}
+	on message {
+		schema \`{
+			"type": "object",
+			"required": ["roomId", "text"],
+			"properties": {"roomId": {"type": "string"}, "text": {"type": "string", "minLength": 1, "maxLength": 20}}
+		}\`
+		ack \`{"ok": true}\`
+	}
+	on often {
+		rate 3/h burst 5
+		ack
+	}
+	on pay {
+		dedupe data.id 1m
+		emit paid data.id sender to "all"
+		ack \`{"paid": data.id, "receipt": uuid()}\`
+	}
+	on confirm {
+		dedupe data.id 1m
+		ask sure sure-to-pay data.id timeout 10s
+		emit paid data.id sender to "all"
+		ack \`{"paid": data.id, "sure": sure[0]}\`
+	}
+	on refuse {
+		dedupe data.id 1m
+		emit tried data.id
+		require \`data.id == ""\` "Never" FORBIDDEN
+	}
+`;
+
+const config = `{
+	admin 127.0.0.1:{$ADMIN}
+	persist_config off
+	auto_https off
+}
+
+http://127.0.0.1:{$PORT} {
+	bind 127.0.0.1
+	realtime {
+		hub open
+		${rules}
+	}
+}
+
+http://127.0.0.1:{$AUTH} {
+	bind 127.0.0.1
+	realtime {
+		hub members
+		auth jwt {
+			secret "${secret}"
+		}
+		${rules}
+	}
+}
+`;
+
+describe("steps", () => {
+  let caddy;
+  before(async () => {
+    caddy = await Caddy.start({ config, ports: ["AUTH"] });
+  });
+  afterEach(() => closeAll());
+  after(() => caddy.stop());
+
+  test("schema: the acknowledgement says which field, and what it must be", limit, async () => {
+    const socket = await connected(caddy.url, websocket);
+    assert.deepEqual(await call(socket, "message", { roomId: "r", text: "hi" }), { ok: true });
+    for (const [data, error] of [
+      [{ text: "hi" }, "Missing field roomId"],
+      [{ roomId: 7, text: "hi" }, "roomId: must be a string"],
+      [{ roomId: "r", text: "" }, "text: must not be empty"],
+      [{ roomId: "r", text: "x".repeat(21) }, "text: must have at most 20 characters"],
+      ["hi", "The first argument must be an object"],
+    ]) {
+      assert.deepEqual(await call(socket, "message", data), { error, code: "INVALID" });
+    }
+    assert.equal((await call(socket, "message", { roomId: "r", text: "x".repeat(100_000) })).code, "TOO_LARGE");
+    const [refused] = await Promise.all([next(socket, "error"), socket.emit("message", {})]);
+    assert.deepEqual(refused, [{ code: "INVALID", message: "Missing field roomId", event: "message" }]);
+  });
+
+  test("rate: a socket's events beyond the burst are refused, another's are not", limit, async () => {
+    const [a, b] = await Promise.all([connected(caddy.url, websocket), connected(caddy.url, websocket)]);
+    for (let i = 0; i < 5; i++) assert.equal(await call(a, "often"), undefined);
+    assert.deepEqual(await call(a, "often"), { error: "Too many requests", code: "RATE_LIMITED" });
+    assert.equal(await call(b, "often"), undefined);
+    assert.deepEqual(await call(a, "message", { roomId: "r", text: "hi" }), { ok: true });
+  });
+
+  test("dedupe: what the client's retries send again runs once", limit, async () => {
+    const watcher = await connected(caddy.url, websocket);
+    const paid = heard(watcher, "paid");
+    // The server's answer takes longer than the client waits: it sends again.
+    const socket = await connected(caddy.url, { ...websocket, retries: 5, ackTimeout: 300 });
+    const questions = [];
+    socket.on("sure-to-pay", (id, answer) => {
+      questions.push(id);
+      setTimeout(() => answer("yes"), 800);
+    });
+    let sent = 0;
+    socket.onAnyOutgoing(() => sent++);
+    assert.deepEqual(await socket.emitWithAck("confirm", { id: "first" }), { paid: "first", sure: "yes" });
+    assert.ok(sent > 1, `the client sent ${sent} times`);
+    await until(() => paid.length > 0);
+    await call(watcher, "message", {}); // behind whatever else came
+    assert.deepEqual([questions, paid], [["first"], [["first", socket.id]]]);
+  });
+
+  test("dedupe: an answer that was lost comes again after a reconnect, for the same user", limit, async () => {
+    const url = `http://127.0.0.1:${caddy.ports.AUTH}`;
+    const token = async (sub) => (await run(program, ["realtime", "token", "--secret-env", "SECRET", "--sub", sub], { env: { ...process.env, SECRET: secret } })).output.trim();
+    const auth = { token: await token("ann") };
+    const watcher = await connected(url, { ...websocket, auth });
+    const paid = heard(watcher, "paid");
+
+    const socket = client(url, { ...websocket, auth, reconnection: true, reconnectionDelay: 50, retries: 5, ackTimeout: 5_000 });
+    await connects(socket);
+    const lost = new Promise((resolve) => {
+      const onack = socket.onack;
+      socket.onack = (packet) => {
+        socket.onack = onack;
+        socket.io.engine.close();
+        resolve(packet.data[0]);
+      };
+    });
+    const answer = await socket.emitWithAck("pay", { id: "k" });
+    assert.deepEqual(answer, await lost); // the receipt, too
+    assert.equal(paid.length, 1);
+
+    // Another user's key is another one.
+    const bob = await connected(url, { ...websocket, auth: { token: await token("bob") } });
+    assert.notEqual((await call(bob, "pay", { id: "k" })).receipt, answer.receipt);
+    await until(() => paid.length === 2);
+    assert.deepEqual(paid, [["k", "ann"], ["k", "bob"]]);
+  });
+
+  test("dedupe: a refusal is an answer, too", limit, async () => {
+    const socket = await connected(caddy.url, websocket);
+    const tried = heard(socket, "tried");
+    for (let i = 0; i < 3; i++) assert.deepEqual(await call(socket, "refuse", { id: "x" }), { error: "Never", code: "FORBIDDEN" });
+    assert.equal(tried.length, 1);
+  });
+
+  test("caddy realtime test: the outcome is the exit code", limit, async () => {
+    const dir = await mkdtemp(join(tmpdir(), "realtime-command-"));
+    const file = join(dir, "Caddyfile");
+    try {
+      await writeFile(file, `localhost {\n\trealtime {\n${rules}\n\t}\n}\n`);
+      const command = (...args) => run(program, ["realtime", "test", file, ...args], { env: process.env });
+      const ok = await command("pay", "--args", `[{"id": "a"}]`, "--user", "ann");
+      assert.equal(ok.code, 0, ok.output);
+      assert.match(ok.output, /emit paid data\.id sender to "all" → emits paid\["a","ann"\] to all\n/);
+      const refused = await command("refuse", "--args", `[{"id": "a"}]`);
+      assert.equal(refused.code, 1, refused.output);
+      assert.equal((await command("refuse", "--args", `[{"id": "a"}]`, "--expect", "FORBIDDEN")).code, 0);
+      const preset = await run(program, ["realtime", "preset", "chat"], { env: process.env });
+      assert.match(preset.output, /^# chat: /);
+    } finally {
+      await rm(dir, { recursive: true, force: true });
+    }
+  });
+});
