@@ -1,10 +1,12 @@
 package rules_test
 
 import (
+	"runtime/debug"
 	"testing"
 	"time"
 
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/hubtest"
 	"github.com/caddy-realtime/realtime/parser"
 	"github.com/caddy-realtime/realtime/rules"
 )
@@ -54,5 +56,53 @@ func BenchmarkRules(b *testing.B) {
 				b.Fatal(c.refused)
 			}
 		})
+	}
+}
+
+// way are the rules that are measured from the bytes of a message to the
+// outboxes, in a room of ten. Of one event come some messages and, at most,
+// allocations: an answer costs its bytes and its Frames, the rest nothing.
+var way = []struct {
+	name, steps string
+	messages    int
+	allocs      float64
+}{
+	{"ack", `ack data`, 1, 2},
+	{"require", "require `data.clientId > 0 && data.text != \"\"` \"Text\"\nack data", 1, 2},
+	{"broadcast", `broadcast x data to data.roomId`, 9, 7},
+}
+
+var event = []byte(`20["test",` + message + `]`)
+
+// room is a hub by these rules, and one of ten sockets in the room.
+func room(tb testing.TB, steps string) (*hubtest.Tap, *hubtest.Peer) {
+	t := hubtest.New(tb, compile(tb, "on connect {\njoin \"org:acme:general\"\n}\non test {\n"+steps+"\n}", rules.Options{}))
+	for range 9 {
+		t.Reader()
+	}
+	return t, t.Reader()
+}
+
+// BenchmarkWay is decode, rule and outbox.
+func BenchmarkWay(b *testing.B) {
+	for _, w := range way {
+		b.Run(w.name, func(b *testing.B) {
+			t, sender := room(b, w.steps)
+			t.Bench(b, sender, event, w.messages)
+		})
+	}
+}
+
+// An event allocates no more than way says.
+func TestWayAllocs(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector empties pools at random")
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the pools keep what they have
+	for _, w := range way {
+		tap, sender := room(t, w.steps)
+		if n := tap.Allocs(sender, event, w.messages); n > w.allocs {
+			t.Errorf("%s: %v allocations, want %v", w.name, n, w.allocs)
+		}
 	}
 }

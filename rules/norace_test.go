@@ -4,3 +4,5 @@ package rules_test
 
 // slowdown is what the race detector costs, for tests that measure time.
 const slowdown = 1
+
+const raceEnabled = false
