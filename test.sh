@@ -91,6 +91,15 @@ snippets() {
 	' "$1"
 }
 
+# documented: what is written of the measurements changes nothing.
+documented() {
+	local before
+	before=$(cat docs/performance.md docs/performance/*.svg | cksum)
+	node docs/performance/tables.mjs
+	node docs/performance/plot.mjs
+	[ "$before" = "$(cat docs/performance.md docs/performance/*.svg | cksum)" ]
+}
+
 node_modules() {
 	npm ci --prefix "$1" --no-audit --no-fund --loglevel=error
 }
@@ -154,7 +163,8 @@ check "the module is in it" sh -c './caddy list-modules | grep -x http.handlers.
 
 say "examples and documentation"
 export JWT_SECRET=${JWT_SECRET:-for-validation-only-0123456789abcdef}
-for file in examples/Caddyfile examples/*.Caddyfile conformance/*.Caddyfile; do
+export XDG_DATA_HOME=$scratch # a site with TLS makes its certificate authority there
+for file in examples/Caddyfile examples/*.Caddyfile conformance/*.Caddyfile docs/performance/*.Caddyfile; do
 	caddyfile "$file" "$file"
 done
 for document in *.md; do
@@ -164,6 +174,8 @@ for document in *.md; do
 		[ ! -f "$snippet" ] || caddyfile "$document:${snippet##*/}" "$snippet"
 	done
 done
+
+check "the tables and plot of docs/performance.md are those of its data" documented
 
 for file in engineio socketio steps examples hardening identity expiry reload garbage; do
 	say "conformance: $file"

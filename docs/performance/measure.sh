@@ -1,0 +1,208 @@
+#!/usr/bin/env bash
+# Measures what docs/performance.md reports, writes it to docs/performance/data
+# and renews the document's tables and plot. Linux, two cores: the server runs
+# on core 0, its clients on core 1, nothing else should run.
+#
+#   BENCH=<dir> docs/performance/measure.sh [quick] [<section>…]
+#
+#   sections  room8 room1 rooms ack latency idle connect   against the peers
+#             members connections joined                   growth
+#             options slow                                 costs of options; a member that stops reading
+#   quick     one short round of each, 4 minutes; else 3 rounds, under 20
+#   CADDY     the binary to measure; default ./caddy, which ./xcaddy.sh builds
+#   ROUNDS, DURATION, BUILD   rounds, measured time of a run ("2500ms"), directory for what is built
+#
+# BENCH is the load generator, which is not part of this repository: a Go
+# program with flags -addr -proto -pid -mode -n -rooms -senders -window -rate
+# -duration -settle -json, and beside it the servers to compare with: limit (the
+# floor), peers/centrifuge, peers/node. All have three events: sub(room) joins,
+# pub({roomId, …}) goes to the others as msg, echo(value) acknowledges with it.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+here=docs/performance
+
+rounds=3 duration=2500ms settle=1s
+if [ "${1:-}" = quick ]; then
+	rounds=1 duration=1500ms settle=500ms
+	shift
+fi
+rounds=${ROUNDS:-$rounds} duration=${DURATION:-$duration}
+build=${BUILD:-${TMPDIR:-/tmp}/realtime-bench}
+caddy=$(realpath "${CADDY:-caddy}")
+sections=${*:-room8 room1 rooms ack latency idle connect members connections joined options slow}
+
+die() {
+	echo "measure.sh: $*" >&2
+	exit 1
+}
+
+[ -f "${BENCH:-}/main.go" ] || die "BENCH is not the directory of the load generator"
+[ -x "$caddy" ] || die "no binary $caddy; build it with ./xcaddy.sh"
+ulimit -n "$(ulimit -Hn)"
+[ "$(ulimit -n)" -ge 16000 ] || die "the limit of descriptors ($(ulimit -n)) is below 16000"
+
+prepare() {
+	mkdir -p "$build" "$here/data"
+	go build -o "$build/client" "./$here/client"
+	(cd "$BENCH" && go build -o "$build/bench" . && go build -o "$build/limit" ./limit)
+	(cd "$BENCH/peers/centrifuge" && go build -o "$build/centrifuge" .)
+	if [ ! -d "$build/node/node_modules" ]; then
+		cp -r "$BENCH/peers/node" "$build/"
+		npm install --prefix "$build/node" --silent --no-fund --no-audit
+	fi
+}
+
+secret=$(head -c 24 /dev/urandom | base64)
+pid=""
+stop() {
+	[ -n "$pid" ] || return 0
+	kill "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null || true
+	pid=""
+}
+trap stop EXIT
+
+# start <server> runs it alone on core 0, and sets port and proto.
+start() {
+	local command
+	proto=socketio
+	case $1 in
+	limit) port=3009 command=("$build/limit" -addr 127.0.0.1:3009) ;;
+	limit1) port=3010 command=("$build/limit" -addr 127.0.0.1:3010 -coalesce=false) ;;
+	centrifuge) port=3011 proto=centrifugo command=("$build/centrifuge" 127.0.0.1:3011) ;;
+	node) port=3012 command=(node "$build/node/server.js") ;;
+	ours) port=3013 command=("$caddy" run --config examples/bench.Caddyfile) ;;
+	require) port=3014 command=("$caddy" run --config examples/bench-require.Caddyfile) ;;
+	options) port=18081 command=(env JWT_SECRET="$secret" "$caddy" run --config "$here/options.Caddyfile") ;;
+	*) die "unknown server $1" ;;
+	esac
+	# No JWT_SECRET: a peer would take it as an order to ask for tokens.
+	env -u JWT_SECRET PORT="$port" GOMAXPROCS=1 XDG_DATA_HOME="$build" XDG_CONFIG_HOME="$build" \
+		taskset -c 0 "${command[@]}" >"$build/$1.log" 2>&1 &
+	pid=$!
+	for _ in $(seq 100); do
+		(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
+		sleep 0.1
+	done
+	die "$1 does not listen: $(cat "$build/$1.log")"
+}
+
+# take <case> <server> <round> <command…> runs the command on core 1, adds a
+# line for each figure of the JSON object that it prints, and stops the server.
+take() {
+	local prefix=$1,$2,$3
+	shift 3
+	taskset -c 1 "$@" -pid "$pid" -duration "$duration" >"$build/result" 2>"$build/error" ||
+		die "$prefix: $(cat "$build/error")"
+	stop
+	tr -d '{}"' <"$build/result" | tr , '\n' |
+		awk -F: -v p="$prefix" 'NF == 2 { print p "," $1 "," $2 }' >>"$out"
+	echo "$section $prefix" >&2
+}
+
+# load <case> <server> <flag…> starts a server and puts load on it.
+load() {
+	local case=$1 server=$2
+	shift 2
+	start "$server"
+	take "$case" "$server" "$round" "$build/bench" -json -addr "127.0.0.1:$port" -proto "$proto" -settle "$settle" "$@"
+}
+
+each() { # <servers> <flag…>: the section's load on each of them
+	local servers=$1 server
+	shift
+	for server in $servers; do
+		load "$section" "$server" "$@"
+	done
+}
+
+# option <case> <flag…> does the same with the client of this directory.
+option() {
+	local case=$1
+	shift
+	start options
+	take "$case" ours "$round" "$build/client" "$@"
+}
+
+token() {
+	JWT_SECRET=$secret node -e '
+		const part = (o) => Buffer.from(JSON.stringify(o)).toString("base64url");
+		const body = part({ alg: "HS256", typ: "JWT" }) + "." + part({ sub: "ann", exp: 4102444800 });
+		console.log(body + "." + require("crypto").createHmac("sha256", process.env.JWT_SECRET).update(body).digest("base64url"));'
+}
+
+peers="limit limit1 centrifuge node ours"
+
+measure() {
+	local n
+	case $section in
+	room8) each "$peers" -mode fanout -n 1000 -window 8 ;;
+	room1) each "$peers" -mode fanout -n 1000 -window 1 ;;
+	rooms) each "$peers" -mode fanout -n 5000 -rooms 500 -senders 500 -window 2 ;;
+	ack) each "limit limit1 node ours require" -mode ack -n 100 -window 1 ;;
+	latency) each "$peers" -mode latency -n 1000 -rate 20 ;;
+	idle) each "limit centrifuge node ours" -mode idle -n 10000 -rooms 1000 ;;
+	connect) each "limit centrifuge node ours" -mode connect ;;
+	members)
+		for n in 10 100 1000 10000; do
+			load "$n" limit -mode fanout -n "$n" -window 8
+			load "$n" ours -mode fanout -n "$n" -window 8
+		done
+		;;
+	connections)
+		for n in 1000 5000 15000; do
+			load "$n" ours -mode idle -n "$n" -rooms $((n / 10))
+		done
+		;;
+	joined) joined ;;
+	options)
+		option plain -url http://127.0.0.1:18081
+		option tls -url https://127.0.0.1:18082
+		option jwt -url http://127.0.0.1:18084 -token "$(token)"
+		option polling -url http://127.0.0.1:18081 -transport polling
+		option plain-2k -url http://127.0.0.1:18081 -size 2048
+		option compression-2k -url http://127.0.0.1:18083 -size 2048 -compress
+		;;
+	slow)
+		local duration=6s
+		for n in 0 1; do
+			option "$n" -url http://127.0.0.1:18081 -n 1000 -stopped "$n" -rate 20 -size 1024
+		done
+		;;
+	*) die "unknown section $section" ;;
+	esac
+}
+
+# joined takes its figures from Go's benchmarks: the load generator has each
+# connection join one room.
+joined() {
+	taskset -c 1 go test -run '^$' -bench 'Joined' -cpu 1 -benchtime 300ms ./hub |
+		awk -v round="$round" '/^Benchmark/ {
+			sub(/^BenchmarkJoined\//, "", $1)
+			for (i = 3; i < NF; i += 2) print $1 ",hub," round "," $(i + 1) "," $i
+		}' >>"$out"
+}
+
+describe() {
+	printf 'key,value\n'
+	printf 'date,%s\n' "$(date -u +%F)"
+	printf 'cpu,%s\n' "$(sed -n 's/^model name.*: *//p' /proc/cpuinfo | head -1), $(nproc) cores"
+	printf 'system,%s\n' "$(uname -sr)"
+	printf 'go,%s\n' "$(go env GOVERSION)"
+	printf 'node,%s\n' "$(node -v)"
+	printf 'commit,%s\n' "$(git rev-parse --short HEAD)"
+	printf 'rounds,%s of %s\n' "$rounds" "$duration"
+}
+
+prepare
+describe >"$here/data/machine.csv"
+for section in $sections; do
+	out=$build/$section.csv
+	echo "case,server,round,metric,value" >"$out"
+	for round in $(seq "$rounds"); do
+		measure
+	done
+	mv "$out" "$here/data/$section.csv"
+done
+node "$here/tables.mjs"
+node "$here/plot.mjs"
