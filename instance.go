@@ -11,7 +11,6 @@ import (
 
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
-	"github.com/caddy-realtime/realtime/presence"
 )
 
 // instances holds what outlives configs: hub name → *instance.
@@ -47,8 +46,7 @@ func (g *generation) admit(h *Handler, agreed string) error {
 // An instance is one hub for as long as any config has it, and the stack of
 // the started configs' generations: for a moment of each reload there are two.
 type instance struct {
-	hub      atomic.Pointer[hub.Hub] // nil until the first start or request; never replaced
-	presence presence.State
+	hub atomic.Pointer[hub.Hub] // nil until the first start or request; never replaced
 
 	mu     sync.Mutex
 	live   []*generation // the last is in force; guarded by mu
@@ -96,9 +94,7 @@ func (i *instance) applyLocked(g *generation) {
 		h.Update(g.config)
 		return
 	}
-	c := g.config
-	c.Presence = &i.presence
-	i.hub.Store(hub.New(c))
+	i.hub.Store(hub.New(g.config))
 }
 
 // server is where to serve a request that came to a handler of g, or nil if

@@ -133,25 +133,20 @@ func (c *call) MemberCount(a Address) int { return c.socket.ns.memberCount(a) }
 
 // Members lists the users in a plain room.
 func (c *call) Members(a Address) []string {
-	p := c.socket.ns.hub.presence
-	if p == nil || a.Kind != Room || a.Name == "" {
+	if a.Kind != Room || a.Name == "" {
 		return nil
 	}
-	return p.Members(c.socket.ns.name, a.Name)
+	return c.socket.ns.hub.presence.Members(c.socket.ns.name, a.Name)
 }
 
 // Online lists the users in the namespace.
 func (c *call) Online() []string {
-	if p := c.socket.ns.hub.presence; p != nil {
-		return p.Members(c.socket.ns.name, "")
-	}
-	return nil
+	return c.socket.ns.hub.presence.Members(c.socket.ns.name, "")
 }
 
 // IsOnline reports whether the user is in the namespace.
 func (c *call) IsOnline(user string) bool {
-	p := c.socket.ns.hub.presence
-	return p != nil && p.IsMember(c.socket.ns.name, "", user)
+	return c.socket.ns.hub.presence.IsMember(c.socket.ns.name, "", user)
 }
 
 // Suspend lets the call end later, on any goroutine.
@@ -221,7 +216,10 @@ func (c *call) Leave(rooms []Address) *Refusal {
 	}
 	s := c.socket
 	rooms = slices.Clone(rooms)
-	c.later(func() { s.ns.leave(s, rooms) })
+	c.later(func() {
+		s.ns.leave(s, rooms)
+		c.stopTyping(rooms)
+	})
 	return nil
 }
 

@@ -1,7 +1,7 @@
 // Package hub is the Socket.IO server: who is connected, who is in which
 // room, who gets what. What an event does is decided by a Policy.
 //
-// engine → **hub** → rules, presence. The package knows neither Caddy nor the
+// engine, presence → **hub** → rules. The package knows neither Caddy nor the
 // rule language, and the wire only through parser.
 package hub
 
@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-realtime/realtime/broker"
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/parser"
+	"github.com/caddy-realtime/realtime/presence"
 )
 
 // Config is what a Hub works by. The zero value of a field means its default.
@@ -40,17 +41,16 @@ type Config struct {
 	// Broker connects the hub with other nodes; nil: there are none. It is
 	// taken by New only and stays the caller's to close, after the hub.
 	Broker broker.Broker
-	// Presence is told who comes and goes; nil: nobody is. Taken by New only.
-	Presence Presence
-	Logger   *slog.Logger // default: discard
+	Logger *slog.Logger // default: discard
 }
 
 // NamespaceConfig says how one namespace, or all that match a pattern, behave.
 type NamespaceConfig struct {
-	Name    string         // "/" or "/chat"; ignored if Pattern is set
-	Pattern *regexp.Regexp // must match the whole name; the zero value: none
-	Policy  Policy
-	Auth    Authenticator // nil: everybody is anonymous
+	Name     string         // "/" or "/chat"; ignored if Pattern is set
+	Pattern  *regexp.Regexp // must match the whole name; the zero value: none
+	Policy   Policy
+	Auth     Authenticator // nil: everybody is anonymous
+	Presence PresenceConfig
 }
 
 func (c Config) withDefaults() Config {
@@ -70,6 +70,7 @@ func (c Config) withDefaults() Config {
 		if p := c.Namespaces[i].Pattern; p != nil {
 			c.Namespaces[i].Pattern = regexp.MustCompile(`\A(?:` + p.String() + `)\z`)
 		}
+		setDefault(&c.Namespaces[i].Presence.Interval, 100*time.Millisecond)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -87,13 +88,14 @@ func setDefault[T comparable](v *T, d T) {
 // concurrent use and outlives the configurations it works by.
 type Hub struct {
 	// Static after construction.
-	engine   *engine.Server
-	broker   broker.Broker // nil: this node only
-	presence Presence      // nil: nobody is told
+	engine *engine.Server
+	broker broker.Broker // nil: this node only
 
-	config atomic.Pointer[Config]
-	counts counters
-	logins logins
+	config   atomic.Pointer[Config]
+	counts   counters
+	logins   logins
+	presence presence.State
+	pace     pace
 
 	mu         sync.Mutex
 	namespaces map[string]*Namespace // guarded by mu
@@ -103,7 +105,7 @@ type Hub struct {
 // New returns a Hub that works by c.
 func New(c Config) *Hub {
 	c = c.withDefaults()
-	h := &Hub{namespaces: map[string]*Namespace{}, presence: c.Presence}
+	h := &Hub{namespaces: map[string]*Namespace{}}
 	h.config.Store(&c)
 	h.engine = engine.NewServer(h, c.Engine)
 	if h.broker = c.Broker; h.broker != nil {
@@ -127,7 +129,7 @@ func (h *Hub) Update(c Config) {
 	var gone []*Namespace
 	for name, n := range h.namespaces {
 		if spec := c.namespace(name); spec != nil {
-			n.spec.Store(spec)
+			n.follow(spec)
 		} else {
 			h.forgetLocked(n)
 			gone = append(gone, n)
@@ -137,6 +139,7 @@ func (h *Hub) Update(c Config) {
 
 	for _, n := range gone {
 		n.close()
+		h.settle(n)
 	}
 }
 
@@ -146,6 +149,11 @@ func (h *Hub) Update(c Config) {
 func (h *Hub) Close() {
 	h.engine.Close()
 	h.logins.running.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, n := range h.namespaces {
+		n.announcer.stop()
+	}
 }
 
 // namespace is the configuration for a namespace name, or nil.
@@ -197,6 +205,7 @@ func (h *Hub) release(n *Namespace) {
 	n.refs--
 	if n.refs == 0 && n.dynamic && h.namespaces[n.name] == n {
 		h.forgetLocked(n)
+		h.settle(n)
 	}
 }
 

@@ -88,6 +88,7 @@ func (c *call) dispatch() {
 		p.Event(c)
 	case disconnectCall:
 		defer n.hub.release(n)
+		c.stopAllTyping()
 		p.Disconnect(c)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddy-realtime/realtime/engine"
 )
@@ -22,6 +23,8 @@ type Namespace struct {
 
 	collectors collectors
 	memos      memos
+	typists    typists
+	announcer  announcer
 
 	// mu guards one invariant: the room index and each socket's own list of
 	// rooms say the same.
@@ -31,6 +34,8 @@ type Namespace struct {
 	all    room             // every socket
 	rooms  map[string]*room // plain rooms
 	users  map[string]*room // rooms of users, by user id
+
+	appearing map[*Socket]string // the users that anonymous sockets count as
 }
 
 // room is a set of sockets, laid out for iteration: a broadcast reads members
@@ -67,6 +72,7 @@ func newNamespace(h *Hub, name string, dynamic bool, spec *NamespaceConfig) *Nam
 		users: map[string]*room{},
 	}
 	n.spec.Store(spec)
+	n.announcer = announcer{ns: n, config: spec.Presence, rooms: map[string]*audience{}, busy: map[string]*audience{}}
 	return n
 }
 
@@ -88,6 +94,7 @@ func (n *Namespace) add(s *Socket, hello func()) bool {
 	}
 	s.joined = true
 	n.entered(s, "")
+	n.arrived(s, "")
 	hello()
 	return true
 }
@@ -102,7 +109,9 @@ func (n *Namespace) remove(s *Socket) bool {
 	}
 	s.joined = false
 	s.left = s.roomNamesLocked()
-	n.departed(s, "")
+	now, grace := time.Now(), n.grace()
+	n.eachPlaceLocked(s, func(room string) { n.departed(s, room, now, grace) })
+	delete(n.appearing, s)
 	delete(n.byID, s.id)
 	for len(s.rooms) > 0 {
 		n.removeMemberLocked(s, len(s.rooms)-1)
@@ -143,6 +152,7 @@ func (n *Namespace) join(s *Socket, rooms []Address) *Refusal {
 		r := indexed(n.rooms, a.Name, Room)
 		addMember(r, s)
 		n.entered(s, r.name)
+		n.arrived(s, r.name)
 	}
 	return nil
 }
@@ -153,6 +163,7 @@ func (n *Namespace) leave(s *Socket, rooms []Address) {
 	for _, a := range rooms {
 		r := n.rooms[a.Name]
 		if i := s.roomIndexLocked(r); i >= 0 {
+			n.departed(s, r.name, time.Time{}, 0)
 			n.removeMemberLocked(s, i)
 		}
 	}
@@ -179,10 +190,6 @@ func addMember(r *room, s *Socket) {
 // and the last room of s move into the gaps.
 func (n *Namespace) removeMemberLocked(s *Socket, i int) {
 	r, at := s.rooms[i].room, s.rooms[i].at
-	if r.kind == Room {
-		n.departed(s, r.name)
-	}
-
 	last := len(r.members) - 1
 	moved := r.members[last]
 	r.members[at] = moved
@@ -203,20 +210,6 @@ func (n *Namespace) removeMemberLocked(s *Socket, i int) {
 		n.dropRoomLocked(r)
 	case cap(r.members) > 64 && len(r.members) < cap(r.members)/4:
 		r.members = append(make([]member, 0, cap(r.members)/2), r.members...)
-	}
-}
-
-// entered and departed tell the hub's presence, with n.mu held so that it
-// hears of everything in order.
-func (n *Namespace) entered(s *Socket, room string) {
-	if id := s.UserID(); id != "" && n.hub.presence != nil {
-		n.hub.presence.Entered(n.name, room, id)
-	}
-}
-
-func (n *Namespace) departed(s *Socket, room string) {
-	if id := s.UserID(); id != "" && n.hub.presence != nil {
-		n.hub.presence.Left(n.name, room, id)
 	}
 }
 

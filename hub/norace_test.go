@@ -3,3 +3,6 @@
 package hub_test
 
 const raceEnabled = false
+
+// crowd is how many clients the large tests have.
+const crowd = 10_000

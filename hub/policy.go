@@ -49,11 +49,15 @@ type Call interface {
 	// MemberCount counts the namespace's sockets in a room, on this node.
 	MemberCount(a Address) int
 	// Members lists the users in a plain room, Online those in the namespace,
-	// each once and sorted; IsOnline asks for one. The hub's Presence answers;
-	// without one, nobody is anywhere.
+	// each once and sorted; IsOnline asks for one. Somebody whose grace
+	// (PresenceConfig) is not over is still there.
 	Members(a Address) []string
 	Online() []string
 	IsOnline(user string) bool
+	// LastSeen is when the user's last socket left the namespace, as
+	// presence.State tells it, in milliseconds since 1970; 0 if that is not
+	// known.
+	LastSeen(user string) int64
 
 	// Suspend says that the call will end after the method returned: the
 	// hub copies what Name and Args return, so both must be asked for again.
@@ -69,6 +73,15 @@ type Call interface {
 	// Batch collects an argument, which is copied as all of e is; every window the hub emits them as one
 	// array, one for each event and target.
 	Batch(window time.Duration, e Emission) *Refusal
+	// Appear makes an anonymous socket count as a user in presence, and
+	// nowhere else. It is refused where there is an Authenticator; for a
+	// socket that has an identity it does nothing.
+	Appear(user string) *Refusal
+	// Typing tells the others in a plain room with start user-typing a, when
+	// the socket was not typing there, else user-stopped-typing, when it was.
+	// That is told, too, when the socket leaves or has not started again for
+	// 5 s. It is refused FORBIDDEN unless the socket is in the room.
+	Typing(start bool, room Address, a parser.Args) *Refusal
 	// Ack answers the client's acknowledgement callback, if it asked for
 	// one; only the first Ack of a call does anything.
 	Ack(a parser.Args)
@@ -111,20 +124,6 @@ type Peer interface {
 	Recovered() bool
 	Rooms() []string       // own room first; wire names
 	InRoom(a Address) bool // of a UserRoom or SocketRoom: whether it is its own
-}
-
-// Presence knows which users are where; package presence implements it. Rooms
-// are plain ones; "" stands for the whole namespace. Anonymous sockets are
-// nobody to it.
-type Presence interface {
-	// Entered and Left tell of one socket of the user, in the order in which
-	// it happens. They are called under Namespace.mu: they must be quick, and
-	// must not call back.
-	Entered(namespace, room, user string)
-	Left(namespace, room, user string)
-	// Members lists the users, each once and sorted.
-	Members(namespace, room string) []string
-	IsMember(namespace, room, user string) bool
 }
 
 // Emission is one event to be sent.

@@ -1,127 +1,177 @@
 package presence_test
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"testing"
-	"testing/synctest"
+	"time"
 
-	"github.com/caddy-realtime/realtime/auth"
-	"github.com/caddy-realtime/realtime/engine"
-	"github.com/caddy-realtime/realtime/hub"
-	"github.com/caddy-realtime/realtime/internal/siotest"
 	"github.com/caddy-realtime/realtime/presence"
 )
 
-var _ hub.Presence = (*presence.State)(nil)
-
-// device is one socket of the naive model.
-type device struct {
-	user  string
-	conn  *siotest.Conn
-	rooms map[string]bool
+// model is State, computed naively.
+type model struct {
+	sockets map[[2]string]int
+	until   map[[2]string]time.Time // of members without a socket
 }
 
-// policy lets clients join and leave what they name.
-type policy struct{}
+func (m *model) members(room string) []string {
+	users := map[string]bool{}
+	for at, n := range m.sockets {
+		if at[0] == room && n > 0 {
+			users[at[1]] = true
+		}
+	}
+	for at := range m.until {
+		if at[0] == room {
+			users[at[1]] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(users))
+}
 
-func (policy) Connect(c hub.Call)    { c.End(nil) }
-func (policy) Disconnect(c hub.Call) { c.End(nil) }
-func (policy) Event(c hub.Call) {
-	room := []hub.Address{{Name: string(c.Args().JSON[1 : len(c.Args().JSON)-1])}}
-	if c.Name() == "join" {
-		c.End(c.Join(room))
-	} else {
-		c.End(c.Leave(room))
+// TestState compares State with the model through random moves, and an
+// audience that is told a few changes at a time with what it should know.
+func TestState(t *testing.T) {
+	const namespace = "/"
+	rng := rand.New(rand.NewPCG(5, 6))
+	now := time.Unix(1_700_000_000, 0)
+	m := model{sockets: map[[2]string]int{}, until: map[[2]string]time.Time{}}
+	var s presence.State
+	told := map[string]*presence.Told{"": new(presence.Told), "a": new(presence.Told), "b": new(presence.Told)}
+	knows := map[string]map[string]bool{"": {}, "a": {}, "b": {}}
+	for step := range 20_000 {
+		at := [2]string{[]string{"", "a", "b"}[rng.IntN(3)], fmt.Sprint("user", rng.IntN(12))}
+		room, user := at[0], at[1]
+		_, absent := m.until[at]
+		switch {
+		case rng.IntN(2) == 0:
+			came := s.Entered(namespace, room, user)
+			if want := m.sockets[at] == 0 && !absent; came != want {
+				t.Fatalf("step %d: %v came: %v", step, at, came)
+			}
+			m.sockets[at]++
+			delete(m.until, at)
+		case m.sockets[at] > 0:
+			grace := time.Duration(rng.IntN(3)) * time.Second
+			went := s.Left(namespace, room, user, now, grace)
+			m.sockets[at]--
+			if want := m.sockets[at] == 0 && grace == 0; went != want {
+				t.Fatalf("step %d: %v went: %v", step, at, went)
+			}
+			if m.sockets[at] == 0 && grace > 0 {
+				m.until[at] = now.Add(grace)
+			}
+		}
+		told[room].Note(user, s.IsMember(namespace, room, user))
+
+		now = now.Add(time.Duration(rng.IntN(300)) * time.Millisecond)
+		next := s.Expire(namespace, now, func(room, user string) { told[room].Note(user, false) })
+		var soonest time.Time
+		for at, until := range m.until {
+			if !until.After(now) {
+				delete(m.until, at)
+			} else if soonest.IsZero() || until.Before(soonest) {
+				soonest = until
+			}
+		}
+		if !next.Equal(soonest) {
+			t.Fatalf("step %d: next is %v, want %v", step, next, soonest)
+		}
+
+		for room, told := range told {
+			members := m.members(room)
+			if got := s.Members(namespace, room); !slices.Equal(got, members) {
+				t.Fatalf("step %d, room %q: got %v, want %v", step, room, got, members)
+			}
+			if rng.IntN(50) == 0 {
+				told.Sync(members)
+			}
+			hear(t, told, knows[room], members, rng.IntN(4))
+		}
 	}
 }
 
-// named takes the payload {"u":"<user>"} for an identity; none is anonymous.
-type named struct{}
-
-func (named) Authenticate(_ context.Context, _ *engine.Handshake, payload []byte) (*auth.Identity, error) {
-	if payload == nil {
-		return nil, nil
-	}
-	return &auth.Identity{ID: string(payload[6 : len(payload)-2]), Claims: payload}, nil
-}
-
-// TestModel compares the State that a hub feeds with a naive recomputation,
-// through random connects, joins, leaves, disconnects and vanished clients.
-func TestModel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var state presence.State
-		h := hub.New(hub.Config{Presence: &state, Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: policy{}, Auth: named{}}}})
-		n := siotest.Serve(t, http.HandlerFunc(h.Engine().ServeHTTP))
-		t.Cleanup(h.Close)
-		rng := rand.New(rand.NewPCG(3, 4))
-		var devices []*device
-		for step := range 1500 {
-			if len(devices) < 2 || rng.IntN(8) == 0 && len(devices) < 16 {
-				d := &device{user: fmt.Sprint("user", rng.IntN(5)), conn: n.WebSocket("/?EIO=4&transport=websocket"), rooms: map[string]bool{}}
-				payload := `{"u":"` + d.user + `"}`
-				if rng.IntN(5) == 0 {
-					d.user, payload = "", ""
-				}
-				d.conn.Join("/", payload)
-				devices = append(devices, d)
-				continue
-			}
-			i := rng.IntN(len(devices))
-			d, room := devices[i], fmt.Sprint("room", rng.IntN(4))
-			switch rng.IntN(12) {
-			case 0:
-				d.conn.Send("41")
-				devices = slices.Delete(devices, i, i+1)
-			case 1:
-				d.conn.Close()
-				devices = slices.Delete(devices, i, i+1)
-			case 2, 3, 4, 5:
-				d.conn.Send(`420["leave","` + room + `"]`)
-				d.conn.Expect(`430[]`)
-				delete(d.rooms, room)
-			default:
-				d.conn.Send(`420["join","` + room + `"]`)
-				d.conn.Expect(`430[]`)
-				d.rooms[room] = true
-			}
-			if step%10 == 0 {
-				synctest.Wait()
-				compare(t, &state, devices)
-			}
-		}
-		for _, d := range devices {
-			d.conn.Close()
-		}
-		synctest.Wait()
-		compare(t, &state, nil)
-	})
-}
-
-func compare(t *testing.T, state *presence.State, devices []*device) {
+// hear tells an audience at most so many changes, and checks them.
+func hear(t *testing.T, told *presence.Told, knows map[string]bool, members []string, most int) {
 	t.Helper()
-	want := map[string]map[string]bool{"": {}, "room0": {}, "room1": {}, "room2": {}, "room3": {}}
-	for _, d := range devices {
-		if d.user == "" {
-			continue
-		}
-		want[""][d.user] = true
-		for room := range d.rooms {
-			want[room][d.user] = true
+	differ := 0
+	for i := range 12 {
+		user := fmt.Sprint("user", i)
+		if knows[user] != slices.Contains(members, user) {
+			differ++
 		}
 	}
-	for room, users := range want {
-		if got, want := state.Members("/", room), slices.Sorted(maps.Keys(users)); !slices.Equal(got, want) {
-			t.Fatalf("room %q: got %v, want %v", room, got, want)
+	if told.Pending() != differ || told.Members() != len(members) {
+		t.Fatalf("%d pending to %d members, want %d to %d", told.Pending(), told.Members(), differ, len(members))
+	}
+	came, went := told.Take(most)
+	if len(came)+len(went) != min(most, differ) {
+		t.Fatalf("took %v and %v of %d, at most %d", came, went, differ, most)
+	}
+	for _, user := range came {
+		if knows[user] || !slices.Contains(members, user) {
+			t.Fatalf("told that %s came", user)
 		}
-		for i := range 5 {
-			if user := fmt.Sprint("user", i); state.IsMember("/", room, user) != users[user] {
-				t.Fatalf("room %q: %s", room, user)
-			}
+		knows[user] = true
+	}
+	for _, user := range went {
+		if !knows[user] || slices.Contains(members, user) {
+			t.Fatalf("told that %s went", user)
+		}
+		delete(knows, user)
+	}
+	if want := slices.Sorted(maps.Keys(knows)); !slices.Equal(told.Known(), want) {
+		t.Fatalf("knows %v, want %v", told.Known(), want)
+	}
+}
+
+func TestLastSeen(t *testing.T) {
+	var s presence.State
+	now := time.Unix(1_700_000_000, 0)
+	come := func(user string) { s.Entered("/", "", user) }
+	leave := func(user string) { s.Left("/", "", user, now, 5*time.Second) }
+	at := func(user string) string {
+		seen := s.LastSeen("/", user, now)
+		if seen.IsZero() {
+			return "never"
+		}
+		return now.Sub(seen).String()
+	}
+	expect := func(user, want string) {
+		t.Helper()
+		if got := at(user); got != want {
+			t.Errorf("%s was seen %s ago, want %s", user, got, want)
 		}
 	}
+	expect("ann", "never")
+	come("ann")
+	come("ann")
+	expect("ann", "0s")
+	now = now.Add(time.Minute)
+	leave("ann")
+	now = now.Add(time.Minute)
+	expect("ann", "0s") // another device
+	leave("ann")
+	now = now.Add(time.Minute)
+	expect("ann", "1m0s")
+	if !s.LastSeen("/other", "ann", now).IsZero() {
+		t.Error("seen in another namespace")
+	}
+	now = now.Add(24 * time.Hour)
+	expect("ann", "never")
+
+	come("bob")
+	leave("bob")
+	for i := range 9_999 {
+		come(fmt.Sprint(i))
+		leave(fmt.Sprint(i))
+	}
+	expect("bob", "0s")
+	come("one more")
+	leave("one more")
+	expect("bob", "never")
+	expect("0", "0s")
 }

@@ -91,6 +91,7 @@ func (c *fakeCall) MemberCount(a hub.Address) int  { return len(a.Name) }
 func (c *fakeCall) Members(a hub.Address) []string { return []string{"member of " + a.Name} }
 func (c *fakeCall) Online() []string               { return []string{"a", "b"} }
 func (c *fakeCall) IsOnline(user string) bool      { return user == "a" }
+func (c *fakeCall) LastSeen(user string) int64     { return int64(len(user)) }
 func (c *fakeCall) Suspend(hold bool) {
 	c.record("suspend hold=%v", hold)
 	old := c.args.JSON
@@ -110,6 +111,16 @@ func (c *fakeCall) Join(rooms []hub.Address) *hub.Refusal {
 
 func (c *fakeCall) Leave(rooms []hub.Address) *hub.Refusal {
 	c.record("leave %s", roomNames(rooms))
+	return nil
+}
+
+func (c *fakeCall) Appear(user string) *hub.Refusal {
+	c.record("appear %s", user)
+	return nil
+}
+
+func (c *fakeCall) Typing(start bool, room hub.Address, a parser.Args) *hub.Refusal {
+	c.record("typing %v %s %s", start, room.Name, argsText(a))
 	return nil
 }
 

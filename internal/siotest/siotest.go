@@ -27,12 +27,17 @@ type Network struct {
 
 // Serve serves h until the test ends.
 func Serve(t testing.TB, h http.Handler) *Network {
+	return ServeOn(t, h, func(l net.Listener) net.Listener { return l })
+}
+
+// ServeOn is Serve on what wrap makes of the listener.
+func ServeOn(t testing.TB, h http.Handler, wrap func(net.Listener) net.Listener) *Network {
 	n := &Network{t: t, conns: make(chan net.Conn), done: make(chan struct{})}
 	srv := &http.Server{Handler: h}
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		if err := srv.Serve(n); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(wrap(n)); !errors.Is(err, http.ErrServerClosed) {
 			t.Errorf("serving: %v", err)
 		}
 	}()
@@ -222,6 +227,21 @@ func (c *Conn) Quiet() {
 			c.t.Fatalf("unexpected message %q", m)
 		}
 	default:
+	}
+}
+
+// Heard returns what has arrived. In fake time call synctest.Wait before it.
+func (c *Conn) Heard() (messages []string) {
+	for {
+		select {
+		case m, ok := <-c.in:
+			if !ok {
+				return messages
+			}
+			messages = append(messages, m)
+		default:
+			return messages
+		}
 	}
 }
 
