@@ -105,12 +105,18 @@ func claim(h httpcaddyfile.Helper, handler *Handler) error {
 //			...
 //		}
 //		allow_rooms <condition>
+//		presence {
+//			announce list|diff|off
+//			interval <duration>
+//			grace    off|<duration>
+//			rooms    <condition>
+//		}
 //		use <preset>...
 //		on <event>... {
 //			<steps>
 //		}
 //		namespace <name>|~<regexp> {
-//			<auth, allow_rooms, use, on>
+//			<auth, allow_rooms, presence, use, on>
 //		}
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -295,6 +301,8 @@ func (n *Namespace) unmarshalOption(d *caddyfile.Dispenser) (known bool, err err
 		return true, n.unmarshalAuth(d)
 	case "allow_rooms":
 		return true, n.unmarshalAllowRooms(d)
+	case "presence":
+		return true, n.unmarshalPresence(d)
 	case "use":
 		return true, n.unmarshalUse(d)
 	case "on":
@@ -333,13 +341,18 @@ func (n *Namespace) unmarshalAllowRooms(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+func (n *Namespace) unmarshalPresence(d *caddyfile.Dispenser) (err error) {
+	n.Presence, err = rules.ParsePresence(ruleLine(d))
+	return err
+}
+
 func (n *Namespace) unmarshalUse(d *caddyfile.Dispenser) error {
 	names := d.RemainingArgs()
 	if len(names) == 0 {
 		return d.ArgErr()
 	}
 	for _, name := range names {
-		if _, err := rules.Preset(name); err != nil {
+		if _, err := rules.LoadPreset(name); err != nil {
 			return d.WrapErr(err)
 		}
 	}

@@ -80,7 +80,8 @@ func (f *testFlags) run(w io.Writer, path, event string) error {
 	}
 	result, err := dryrun.Run(e, socket, func(o rules.Options) (*rules.Set, error) {
 		o.AllowRooms = allowRooms
-		return n.compile(o)
+		set, _, err := n.compile(o, cmp.Or(n.Presence, h.Presence))
+		return set, err
 	})
 	if err != nil {
 		return err

@@ -32,6 +32,11 @@ type Namespace struct {
 	// Default: any room.
 	AllowRooms string `json:"allow_rooms,omitempty"`
 
+	// Who is told of users that come and go. Named namespaces inherit it from
+	// the main one, unless they have their own. Default: nobody, or what a
+	// preset in use says.
+	Presence *rules.Presence `json:"presence,omitempty"`
+
 	// Rules that ship with the module, by their names. The namespace's own
 	// rule for an event replaces theirs.
 	Use []string `json:"use,omitempty"`
@@ -250,11 +255,12 @@ func (h *Handler) buildNamespaces(ctx caddy.Context, log *slog.Logger) ([]hub.Na
 	if err != nil {
 		return nil, err
 	}
-	policy, err := h.compile(rules.Options{AllowRooms: h.AllowRooms, Logger: log})
+	main := hub.NamespaceConfig{Name: "/", Auth: inherited}
+	main.Policy, main.Presence, err = h.compile(rules.Options{AllowRooms: h.AllowRooms, Logger: log}, h.Presence)
 	if err != nil {
 		return nil, err
 	}
-	list := []hub.NamespaceConfig{{Name: "/", Policy: policy, Auth: inherited}}
+	list := []hub.NamespaceConfig{main}
 	for _, n := range h.Namespaces {
 		c, err := n.build(ctx, h, inherited, log)
 		if err != nil {
@@ -279,7 +285,7 @@ func (n *NamedNamespace) build(ctx caddy.Context, h *Handler, inherited hub.Auth
 	if c.Auth == nil {
 		c.Auth = inherited
 	}
-	c.Policy, err = n.compile(rules.Options{AllowRooms: cmp.Or(n.AllowRooms, h.AllowRooms), Logger: log})
+	c.Policy, c.Presence, err = n.compile(rules.Options{AllowRooms: cmp.Or(n.AllowRooms, h.AllowRooms), Logger: log}, cmp.Or(n.Presence, h.Presence))
 	return c, err
 }
 
@@ -299,15 +305,22 @@ func (n *Namespace) loadAuth(ctx caddy.Context) (hub.Authenticator, error) {
 	return authenticator, nil
 }
 
-// compile makes a policy of the namespace's rules and presets.
-func (n *Namespace) compile(o rules.Options) (*rules.Set, error) {
+// compile makes a policy of the namespace's rules and presets, and what its
+// sockets are told of each other.
+func (n *Namespace) compile(o rules.Options, announce *rules.Presence) (set *rules.Set, p hub.PresenceConfig, err error) {
 	var presets [][]rules.Rule
 	for _, name := range n.Use {
-		preset, err := rules.Preset(name)
+		preset, err := rules.LoadPreset(name)
 		if err != nil {
-			return nil, err
+			return nil, p, err
 		}
-		presets = append(presets, preset)
+		presets = append(presets, preset.Rules)
+		announce = announce.Or(preset.Presence)
 	}
-	return rules.Compile(n.On, presets, o)
+	if p, err = announce.Compile(); err != nil {
+		return nil, p, fmt.Errorf("presence: %w", err)
+	}
+	o.Presence = p
+	set, err = rules.Compile(n.On, presets, o)
+	return set, p, err
 }

@@ -67,7 +67,7 @@ func (h *Handler) checkNamespaceRules(n *Namespace) error {
 	if auth == nil {
 		auth = h.AuthRaw
 	}
-	set, err := n.compile(rules.Options{AllowRooms: cmp.Or(n.AllowRooms, h.AllowRooms), Anonymity: anonymity(auth)})
+	set, _, err := n.compile(rules.Options{AllowRooms: cmp.Or(n.AllowRooms, h.AllowRooms), Anonymity: anonymity(auth)}, cmp.Or(n.Presence, h.Presence))
 	if err != nil {
 		return err
 	}

@@ -332,6 +332,83 @@ func TestPresence(t *testing.T) {
 	expectAnswer(t, bob, "who", `[true,false,2]`)
 }
 
+// Presence is what a namespace says, else what the main one says, and of that
+// what a preset in use fills in. A reload changes it for live sockets.
+func TestAnnouncements(t *testing.T) {
+	port := freePort(t)
+	config := func(options string) string {
+		return quiet(site(port, "realtime {\n"+options+"\n}"))
+	}
+	mustLoad(t, config(`presence {
+			interval 1ms
+		}
+		use presence
+		namespace /inherits {
+			on user-online {
+				appear data
+			}
+		}
+		namespace /lists {
+			use presence
+		}
+		namespace /silent {
+			presence {
+				announce off
+			}
+			use presence
+		}`))
+	c := dialWebSocket(t, port, nil)
+	join(t, c, "")
+	var told []string
+	await := func(prefix string) { // announcements come in their own time
+		t.Helper()
+		for {
+			packet, err := next(c)
+			if err != nil {
+				t.Fatalf("waiting for %s: %v", prefix, err)
+			}
+			if strings.HasPrefix(packet, prefix) {
+				return
+			}
+			told = append(told, packet)
+		}
+	}
+	await(`42["online-users",[]]`)
+	appear := func(namespace string) {
+		t.Helper()
+		for _, packet := range []string{"40" + namespace + ",", "42" + namespace + `,0["user-online","ann"]`} {
+			if err := c.send(packet); err != nil {
+				t.Fatal(err)
+			}
+		}
+		await("43" + namespace + ",0[]")
+	}
+	appear("/inherits")
+	appear("/silent")
+	appear("/lists")
+	await(`42/lists,["online-users",["ann"]]`)
+
+	mustLoad(t, config(`presence {
+			announce diff
+			interval 1ms
+		}
+		namespace /inherits {
+			on user-online {
+				appear data
+			}
+		}`))
+	if err := c.send(`42/inherits,["user-online","bob"]`); err != nil {
+		t.Fatal(err)
+	}
+	await(`42/inherits,["user-online",{"userId":"bob",`)
+	await(`42/inherits,["user-offline",{"userId":"ann",`)
+	for _, packet := range told {
+		if strings.HasPrefix(packet, "42/inherits,") || strings.HasPrefix(packet, "42/silent,") {
+			t.Errorf("told %s", packet)
+		}
+	}
+}
+
 func TestTokenSources(t *testing.T) {
 	port := freePort(t)
 	mustLoad(t, quiet(site(port, fmt.Sprintf(whoAmI, testSecret))))

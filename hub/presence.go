@@ -39,8 +39,8 @@ var PresenceEvents = []string{onlineUsers, userOnline, userOffline, roomMembers}
 
 const maxUserID = 128 // bytes of an id given to Appear
 
-// checkUserID refuses what may not be shown as a user's id.
-func checkUserID(id string) *Refusal {
+// CheckUserID refuses what may not be shown as a user's id.
+func CheckUserID(id string) *Refusal {
 	switch {
 	case reserved(id):
 		return &Refusal{Code: Forbidden, Message: "Reserved user id"}
@@ -133,7 +133,7 @@ func (c *call) Appear(user string) *Refusal {
 	case s.ns.spec.Load().Auth != nil:
 		return &Refusal{Code: Forbidden, Message: "Log in to appear"}
 	}
-	if r := checkUserID(user); r != nil {
+	if r := CheckUserID(user); r != nil {
 		return r
 	}
 	user = strings.Clone(user)

@@ -11,6 +11,7 @@ import (
 // actions is the table of all steps. A new step is a type and a line here.
 var actions = map[string]func() Action{
 	"ack":        func() Action { return new(Ack) },
+	"appear":     func() Action { return new(Appear) },
 	"ask":        func() Action { return new(Ask) },
 	"batch":      func() Action { return new(Batch) },
 	"broadcast":  func() Action { return new(Broadcast) },
@@ -26,6 +27,7 @@ var actions = map[string]func() Action{
 	"require":    func() Action { return new(Require) },
 	"schema":     func() Action { return new(Schema) },
 	"set":        func() Action { return new(SetData) },
+	"typing":     func() Action { return new(Typing) },
 }
 
 func newAction(name string) (Action, error) {

@@ -23,6 +23,9 @@ type Options struct {
 	// It is asked for each room that a client's own choice would join; if it
 	// is not true the join is refused FORBIDDEN. Default: any room.
 	AllowRooms string
+	// Presence is what the namespace's sockets are told, which compiles on its
+	// own: the events that tell it are not matched by `*`.
+	Presence hub.PresenceConfig
 	// Logger gets what the step log writes; default: nowhere.
 	Logger *slog.Logger
 	// Anonymity is for warnings only.
@@ -97,13 +100,7 @@ func Compile(own []Rule, presets [][]Rule, o Options) (*Set, error) {
 	if s.allow, err = compileAllowRooms(env, s, o.AllowRooms); err != nil {
 		return nil, err
 	}
-	for _, rules := range presets {
-		for i := range rules {
-			for _, event := range emitted(rules[i].Steps) {
-				s.reserved[event] = true
-			}
-		}
-	}
+	s.reserve(own, presets, o.Presence)
 	inherited, err := unique(slices.Concat(presets...), false)
 	if err != nil {
 		return nil, err
@@ -126,6 +123,28 @@ func Compile(own []Rule, presets [][]Rule, o Options) (*Set, error) {
 		}
 	}
 	return s, nil
+}
+
+// reserve keeps `*` from matching what the server itself sends: what presets
+// in use emit, and what tells of typing and presence. Clients could forge it.
+func (s *Set) reserve(own []Rule, presets [][]Rule, p hub.PresenceConfig) {
+	var events []string
+	for _, rule := range slices.Concat(presets...) {
+		events = append(events, emitted(rule.Steps)...)
+	}
+	for _, rule := range own {
+		for _, event := range emitted(rule.Steps) {
+			if slices.Contains(hub.TypingEvents, event) {
+				events = append(events, event)
+			}
+		}
+	}
+	if p.On() {
+		events = append(events, hub.PresenceEvents...)
+	}
+	for _, event := range events {
+		s.reserved[event] = true
+	}
 }
 
 // ownEvents are sent by the server only, or answered by it.

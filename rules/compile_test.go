@@ -29,7 +29,7 @@ func TestErrors(t *testing.T) {
 		{"on a {\ndedupe data\n}", `Caddyfile:2: dedupe: how long answers are repeated is missing`},
 		{"on a {\ndedupe data 1s\ndedupe data 1s\n}", `Caddyfile:3: dedupe: a rule has one dedupe`},
 		{"on disconnect {\ndedupe data 1s\n}", `Caddyfile:2: dedupe: only in the rule of a client's event`},
-		{"on a {\nfly high\n}", `Caddyfile:2: unknown step fly; there are ack, ask, batch, broadcast, dedupe, disconnect, emit, if, ignore, join, leave, log, rate, require, schema, set`},
+		{"on a {\nfly high\n}", `Caddyfile:2: unknown step fly; there are ack, appear, ask, batch, broadcast, dedupe, disconnect, emit, if, ignore, join, leave, log, rate, require, schema, set, typing`},
 		{"on a {\nif true {\nif true {\nbatch soon x 1\n}\n}\n}", `Caddyfile:4: batch: a window: soon is no duration`},
 		{"on a {\njoin x {\nack\n}\n}", `Caddyfile:2: join takes no block`},
 		{"on error {\n}", `Caddyfile:1: on error: clients cannot send an event of this name`},
@@ -328,13 +328,6 @@ func TestAllowRooms(t *testing.T) {
 	}
 }
 
-func TestPresence(t *testing.T) {
-	set := compile(t, "on test {\nack members(data) online() is_online(\"a\") `is_online(\"c\")` `size(members(user_room(1)))`\n}", rules.Options{})
-	if got, want := newCall("test", `"r"`).run(t, set), `ack ["member of r"],["a","b"],true,false,1`; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
 // TestConcurrent runs one Set for many sockets at once; the race detector
 // judges, and no run may see another's arguments.
 func TestConcurrent(t *testing.T) {
@@ -367,25 +360,25 @@ func TestHubRefusals(t *testing.T) {
 
 func TestPresetsCompile(t *testing.T) {
 	names := rules.PresetNames()
-	if want := []string{"chat", "rooms", "updates"}; !slices.Equal(names, want) {
+	if want := []string{"chat", "presence", "rooms", "typing", "updates"}; !slices.Equal(names, want) {
 		t.Errorf("presets %v, want %v", names, want)
 	}
 	var all [][]rules.Rule
 	for _, name := range names {
-		preset, err := rules.Preset(name)
+		preset, err := rules.LoadPreset(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, _ := rules.Preset(name)
+		again, _ := rules.LoadPreset(name)
 		if !reflect.DeepEqual(preset, again) {
 			t.Errorf("%s differs from itself", name)
 		}
-		all = append(all, preset)
+		all = append(all, preset.Rules)
 	}
 	if _, err := rules.Compile(nil, all, rules.Options{}); err != nil {
 		t.Error(err)
 	}
-	if _, err := rules.Preset("nope"); err == nil || err.Error() != "unknown preset nope; there are chat, rooms, updates" {
+	if _, err := rules.LoadPreset("nope"); err == nil || err.Error() != "unknown preset nope; there are chat, presence, rooms, typing, updates" {
 		t.Error(err)
 	}
 	if _, ok := rules.PresetSource("../chat"); ok {

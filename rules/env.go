@@ -49,17 +49,34 @@ var runFunctions = []struct {
 		}
 		return types.Bool(r.call.IsOnline(id))
 	}},
+	{"last_seen", 1, cel.IntType, func(r *run, args []ref.Val) ref.Val {
+		id, err := identifier(args[0])
+		if err != nil {
+			return types.WrapErr(err)
+		}
+		return types.Int(r.call.LastSeen(id))
+	}},
 }
 
 func stringList(s []string) ref.Val {
 	return types.NewStringList(types.DefaultTypeAdapter, s)
 }
 
+// library is what every expression has of CEL's.
+func library() []cel.EnvOption {
+	return []cel.EnvOption{
+		ext.Strings(),
+		cel.CrossTypeNumericComparisons(true),
+		cel.DefaultUTCTimeZone(true),
+		cel.ParserExpressionSizeLimit(4096),
+	}
+}
+
 // newEnv is the environment of every rule: CEL's standard and strings
 // libraries as far as they are linear (see boundCalls and checkCalls), and
 // ours.
 func newEnv() (*cel.Env, error) {
-	opts := []cel.EnvOption{
+	opts := append(library(),
 		cel.Variable("args", cel.ListType(cel.DynType)),
 		cel.Variable("data", cel.DynType),
 		cel.Variable("event", cel.StringType),
@@ -70,10 +87,6 @@ func newEnv() (*cel.Env, error) {
 		cel.Variable("sender", cel.StringType),
 		cel.Variable("now", cel.IntType),
 		cel.Variable(callVar, callType),
-		ext.Strings(),
-		cel.CrossTypeNumericComparisons(true),
-		cel.DefaultUTCTimeZone(true),
-		cel.ParserExpressionSizeLimit(4096),
 		cel.Function("uuid", cel.Overload("uuid", nil, cel.StringType,
 			cel.FunctionBinding(func(...ref.Val) ref.Val { return types.String(newUUID()) }))),
 		cel.Function("merge", cel.Overload("merge_map_map",
@@ -81,7 +94,7 @@ func newEnv() (*cel.Env, error) {
 			cel.MapType(cel.StringType, cel.DynType), cel.BinaryBinding(mergeVals))),
 		addressFunction("user_room", hub.UserRoom),
 		addressFunction("socket_room", hub.SocketRoom),
-	}
+	)
 	for _, f := range runFunctions {
 		opts = append(opts, runFunction(f.name, f.n, f.result, f.call)...)
 	}

@@ -16,4 +16,7 @@ func Functions() []string {
 }
 
 // Parse reads `on` blocks.
-var Parse = parse
+func Parse(file, text string) ([]Rule, error) {
+	p, err := parse(file, text)
+	return p.Rules, err
+}

@@ -76,6 +76,7 @@ var adversarial = map[string][]string{
 	"members":             {`members(data.s)`},
 	"online":              {`online()`},
 	"is_online":           {`is_online(data.s)`},
+	"last_seen":           {`last_seen(data.s)`},
 	"@not_strictly_false": {`data.l.exists(x, x == data.s)`, `data.l.all(x, data.l.all(y, data.l.all(z, x + y + z != data.s)))`},
 	"__not_strictly_false__": {`data.l.exists(x, data.l.exists(y, x + y == "b"))`,
 		`data.l.map(x, data.l.map(y, data.l))`, `data.l.filter(x, data.s.replace("a", x) == "")`},

@@ -26,39 +26,49 @@ func PresetNames() []string {
 	return names
 }
 
-// PresetSource is the text of a preset, `on` blocks of a Caddyfile with
-// comments. ok is false if there is none of that name.
+// Preset is what one preset brings.
+type Preset struct {
+	Rules    []Rule
+	Presence *Presence // what it fills in that the configuration leaves out; may be nil
+}
+
+// PresetSource is the text of a preset, options of a Caddyfile with comments. ok is false if there is none of that name.
 func PresetSource(name string) (source string, ok bool) {
 	text, err := presets.ReadFile("presets/" + name + presetSuffix)
 	return string(text), err == nil
 }
 
-// Preset returns the rules of a preset.
-func Preset(name string) ([]Rule, error) {
+// LoadPreset returns a preset.
+func LoadPreset(name string) (Preset, error) {
 	source, ok := PresetSource(name)
 	if !ok {
-		return nil, fmt.Errorf("unknown preset %s; there are %s", name, strings.Join(PresetNames(), ", "))
+		return Preset{}, fmt.Errorf("unknown preset %s; there are %s", name, strings.Join(PresetNames(), ", "))
 	}
 	return parse("preset "+name, source)
 }
 
-// parse reads the text of a file of `on` blocks, written as in a Caddyfile but
-// without its imports, snippets, placeholders and heredocs. file is for errors.
-func parse(file, text string) ([]Rule, error) {
+// parse reads the text of a file of `on` and `presence` blocks, written as in
+// a Caddyfile but without its imports, snippets, placeholders and heredocs.
+// file is for errors.
+func parse(file, text string) (p Preset, err error) {
 	l := &lexer{file: file, rest: text, line: 1}
 	lines, err := l.block(false)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
-	var rules []Rule
 	for _, line := range lines {
-		rule, err := ParseRule(line)
-		if err != nil {
-			return nil, err
+		if line.Tokens[0].Text == "presence" {
+			p.Presence, err = ParsePresence(line)
+		} else {
+			var rule Rule
+			rule, err = ParseRule(line)
+			p.Rules = append(p.Rules, rule)
 		}
-		rules = append(rules, rule)
+		if err != nil {
+			return p, err
+		}
 	}
-	return rules, nil
+	return p, nil
 }
 
 // lexer splits text into tokens as the Caddyfile's does.

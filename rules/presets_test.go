@@ -19,11 +19,11 @@ func steady(s string) string {
 func TestPresets(t *testing.T) {
 	var all [][]rules.Rule
 	for _, name := range rules.PresetNames() {
-		preset, err := rules.Preset(name)
+		preset, err := rules.LoadPreset(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, preset)
+		all = append(all, preset.Rules)
 	}
 	set, err := rules.Compile(nil, all, rules.Options{})
 	if err != nil {
@@ -56,6 +56,16 @@ func TestPresets(t *testing.T) {
 		{"private-message", `{"message":"hi"}`, `refused INVALID: Recipient required`},
 		{"private-message", `{"toUserId":"eve"}`, `refused INVALID: Message text required`},
 		{"update", `{"a" : 1.0}`, `batch 100ms batch-updates({"a" : 1.0}) all`},
+		{"user-online", `"ada"`, `appear ada`},
+		{"user-online", `7`, `appear 7`},
+		{"user-online", `["ada"]`, `refused INVALID: User id required`},
+		{"user-online", `""`, `refused INVALID: User id required`},
+		{"typing-start", `{"roomId":"in","username":"Bob","userId":"eve"}`, `typing true in {"username":"Bob","userId":"bob"}`},
+		{"typing-start", `{"roomId":"in"}`, `typing true in {"userId":"bob"}`},
+		{"typing-start", `"in"`, `refused INVALID: Room required`},
+		{"typing-stop", `{"roomId":"in"}`, `typing false in `},
+		{"typing-stop", `{}`, `refused INVALID: Room required`},
+		{"user-typing", `{}`, `refused UNKNOWN_EVENT: Unknown event user-typing`},
 		{"user-joined", `{}`, `refused UNKNOWN_EVENT: Unknown event user-joined`},
 	} {
 		if got := steady(newCall(test.event, test.args).as("bob").in("in").run(t, set)); got != test.want {

@@ -71,6 +71,42 @@ func (c *call) Online() []string {
 
 func (c *call) IsOnline(user string) bool { return user != "" && user == c.socket.UserID }
 
+// LastSeen is now for the socket's user, who is there.
+func (c *call) LastSeen(user string) int64 {
+	if c.IsOnline(user) {
+		return time.Now().UnixMilli()
+	}
+	return 0
+}
+
+// Appear is refused as the hub refuses it, except that a socket without a user
+// passes for one where nobody needs a token.
+func (c *call) Appear(user string) *hub.Refusal {
+	if c.socket.UserID != "" {
+		return nil
+	}
+	if r := hub.CheckUserID(user); r != nil {
+		return r
+	}
+	c.did(Effect{Do: "appear", Key: user})
+	return nil
+}
+
+func (c *call) Typing(start bool, room hub.Address, a parser.Args) *hub.Refusal {
+	if r := hub.CheckRooms([]hub.Address{room}); r != nil {
+		return r
+	}
+	if !c.Peer().InRoom(room) {
+		return &hub.Refusal{Code: hub.Forbidden, Message: "Not in this room"}
+	}
+	event := "user-stopped-typing"
+	if start {
+		event = "user-typing"
+	}
+	c.did(Effect{Do: "typing", Event: event, Args: array(a), To: "rooms", Rooms: names([]hub.Address{room}), NotSender: true})
+	return nil
+}
+
 func (c *call) Join(rooms []hub.Address) *hub.Refusal {
 	if r := hub.CheckRooms(rooms); r != nil {
 		return r

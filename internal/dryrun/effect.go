@@ -44,6 +44,10 @@ func (e Effect) String() string {
 			return "asks " + e.emission() + ", who does not answer"
 		}
 		return "asks " + e.emission() + ", who answers " + string(e.Value)
+	case "appear":
+		return "appears as " + e.Key
+	case "typing":
+		return "tells " + e.emission()
 	case "set":
 		return fmt.Sprintf("socket.data.%s = %s", e.Key, e.Value)
 	case "log":

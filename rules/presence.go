@@ -1,0 +1,280 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"cel.dev/cel-go/cel"
+
+	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/parser"
+)
+
+// Appear makes an anonymous socket count as a user in presence: in the lists
+// that are announced, in members, online, is_online and last_seen. It is a
+// name to show and proves nothing: `sender` and `user_room` know nothing of
+// it. It is refused FORBIDDEN where the namespace has auth; a socket with a
+// token stays who it is.
+//
+//	appear <id>
+type Appear struct {
+	// CEL expression: a string of at most 128 bytes, or a whole number
+	// standing for its decimal text.
+	ID string `json:"id"`
+}
+
+func (s *Appear) parse(l *reader) (err error) {
+	s.ID, err = l.expr("an id")
+	return err
+}
+
+func (s *Appear) compile(c *compiler) error {
+	if c.kind == disconnectRule {
+		return errors.New("whoever has left cannot appear")
+	}
+	ids, _, err := c.targets(s.ID)
+	if err != nil {
+		return err
+	}
+	c.add(func(r *run) *hub.Refusal {
+		id, err := ids(r)
+		if err != nil {
+			return asRefusal(err)
+		}
+		if len(id) != 1 || id[0].Kind != hub.Room {
+			return asRefusal(invalid("an id is a string or a whole number"))
+		}
+		return r.call.Appear(id[0].Name)
+	})
+	return nil
+}
+
+// Typing tells the others in a room that this socket types there, or that it
+// does not any more. Start tells user-typing {userId, …payload} if it was not
+// typing there; it stops by itself after 5 s without another start, when it
+// leaves the room and when it disconnects. The socket must be in the room.
+//
+//	typing start|stop <room> [<payload>]
+type Typing struct {
+	// Whether it stops. Default: it starts.
+	Stop bool `json:"stop,omitempty"`
+	// CEL expression: a string, or a whole number standing for its decimal
+	// text.
+	Room string `json:"room"`
+	// CEL expression: an object that user-typing has beside userId.
+	Payload string `json:"payload,omitempty"`
+}
+
+func (s *Typing) parse(l *reader) (err error) {
+	switch {
+	case l.keyword("start"):
+	case l.keyword("stop"):
+		s.Stop = true
+	default:
+		return errors.New("start or stop is expected")
+	}
+	if s.Room, err = l.expr("a room"); err != nil {
+		return err
+	}
+	if !s.Stop {
+		s.Payload, err = l.optionalExpr()
+	}
+	return err
+}
+
+func (s *Typing) compile(c *compiler) error {
+	if c.kind != eventRule {
+		return errors.New("only an event of the client tells that it types")
+	}
+	if s.Stop && s.Payload != "" {
+		return errors.New("stop has no payload")
+	}
+	rooms, _, err := c.targets(s.Room)
+	if err != nil {
+		return err
+	}
+	payload := `{"userId": sender}`
+	if s.Payload != "" {
+		payload = "merge(" + s.Payload + ", " + payload + ")"
+	}
+	args, err := c.value(payload)
+	if err != nil {
+		return err
+	}
+	c.add(func(r *run) *hub.Refusal {
+		to, err := rooms(r)
+		if err != nil {
+			return asRefusal(err)
+		}
+		if len(to) != 1 {
+			return asRefusal(invalid("typing is in one room"))
+		}
+		var about parser.Args
+		if !s.Stop {
+			if about, err = args.build(r); err != nil {
+				return asRefusal(err)
+			}
+		}
+		return r.call.Typing(!s.Stop, to[0], about)
+	})
+	return nil
+}
+
+func (s *Typing) emits() []string { return hub.TypingEvents }
+
+// Presence says what the sockets of a namespace are told of who comes and
+// goes. What is left out is what a preset in use says, else the default.
+type Presence struct {
+	// How the users in the namespace are announced: `list`, as online-users
+	// [ids] after CONNECT and whenever it changed, above 100 users in diffs;
+	// `diff`, as user-online and user-offline {userId, timestamp}; or `off`.
+	// A user with several sockets is one. Default: off.
+	Announce string `json:"announce,omitempty"`
+	// The time in which changes are told together; a change and its opposite
+	// cancel. It becomes longer by itself when announcements would exceed
+	// 1 MB/s in the hub. Default: 100ms.
+	Interval Duration `json:"interval,omitempty"`
+	// How long a user counts as present after its last socket disconnected,
+	// so that a reconnect is told to nobody. Negative: not at all.
+	// Default: 5s.
+	Grace Duration `json:"grace,omitempty"`
+	// A CEL condition over `room`: the rooms whose members are told to those
+	// in them, as room-members {room, members}. Default: none.
+	Rooms string `json:"rooms,omitempty"`
+}
+
+const (
+	defaultInterval = Duration(100 * time.Millisecond)
+	maxInterval     = Duration(time.Minute)
+	defaultGrace    = Duration(5 * time.Second)
+)
+
+var announcements = map[string]hub.Announce{
+	"": hub.AnnounceOff, "off": hub.AnnounceOff, "list": hub.AnnounceList, "diff": hub.AnnounceDiff,
+}
+
+// ParsePresence reads `presence { <options> }`. Errors begin with file and
+// line.
+func ParsePresence(l Line) (*Presence, error) {
+	p := new(Presence)
+	if len(l.Tokens) > 1 {
+		return nil, placed(l.Tokens[0].position().or(""), "presence: unexpected %s", l.Tokens[1].Text)
+	}
+	given := map[string]bool{}
+	for _, option := range l.Block {
+		name, at := option.Tokens[0].Text, option.Tokens[0].position()
+		r := &reader{tokens: option.Tokens[1:]}
+		err := p.parseOption(name, r)
+		switch {
+		case err == nil && given[name]:
+			err = errors.New("is already set")
+		case err == nil && r.more():
+			err = fmt.Errorf("unexpected %s; an expression with spaces or quotes stands in backticks", r.tokens[0].Text)
+		case err == nil && len(option.Block) > 0:
+			err = errors.New("takes no block")
+		}
+		if err != nil {
+			return nil, placed(at.or(""), "presence: %s: %w", name, err)
+		}
+		given[name] = true
+	}
+	return p, nil
+}
+
+func (p *Presence) parseOption(name string, r *reader) (err error) {
+	switch name {
+	case "announce":
+		p.Announce, err = r.word("list, diff or off")
+	case "interval":
+		p.Interval, err = r.duration("the interval")
+	case "grace":
+		if r.keyword("off") {
+			p.Grace = -1
+		} else {
+			p.Grace, err = r.duration("the grace")
+		}
+	case "rooms":
+		p.Rooms, err = r.expr("a condition")
+	default:
+		return errors.New("there is no such option")
+	}
+	if err == nil {
+		_, err = p.Compile()
+	}
+	return err
+}
+
+// Or is p, with what it leaves out taken from defaults. Both may be nil.
+func (p *Presence) Or(defaults *Presence) *Presence {
+	switch {
+	case p == nil:
+		return defaults
+	case defaults == nil:
+		return p
+	}
+	merged := *p
+	if merged.Announce == "" {
+		merged.Announce = defaults.Announce
+	}
+	if merged.Interval == 0 {
+		merged.Interval = defaults.Interval
+	}
+	if merged.Grace == 0 {
+		merged.Grace = defaults.Grace
+	}
+	if merged.Rooms == "" {
+		merged.Rooms = defaults.Rooms
+	}
+	return &merged
+}
+
+// Compile checks p, which may be nil, and returns it in the hub's terms.
+func (p *Presence) Compile() (c hub.PresenceConfig, err error) {
+	if p == nil {
+		return c, nil
+	}
+	announce, known := announcements[p.Announce]
+	switch {
+	case !known:
+		return c, fmt.Errorf("there is no %s, only list, diff and off", p.Announce)
+	case p.Interval < 0 || p.Interval > maxInterval:
+		return c, errors.New("an interval is at most 1m")
+	}
+	c.Announce, c.Interval, c.Grace = announce, time.Duration(p.Interval), time.Duration(p.Grace)
+	if c.Interval == 0 {
+		c.Interval = time.Duration(defaultInterval)
+	}
+	switch {
+	case c.Grace == 0:
+		c.Grace = time.Duration(defaultGrace)
+	case c.Grace < 0:
+		c.Grace = 0
+	}
+	if p.Rooms != "" {
+		c.Rooms, err = compileRooms(p.Rooms)
+	}
+	return c, err
+}
+
+// compileRooms compiles a condition over room alone: nobody asks it on behalf
+// of a socket.
+func compileRooms(text string) (func(room string) bool, error) {
+	env, err := cel.NewEnv(slices.Concat(library(), []cel.EnvOption{cel.Variable("room", cel.StringType)})...)
+	if err != nil {
+		return nil, fmt.Errorf("setting up CEL: %w", err)
+	}
+	c := &compiler{scope: scope{env: env, room: true}}
+	tells, err := c.condition(text)
+	if err != nil {
+		return nil, err
+	}
+	return func(room string) bool {
+		r := runs.Get().(*run)
+		defer runs.Put(r)
+		ok := r.allowed(tells, room)
+		r.scratch = r.scratch[:0]
+		return ok
+	}, nil
+}
