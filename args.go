@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -96,6 +97,27 @@ func checked(d *caddyfile.Dispenser, err error, check func() error) error {
 	return nil
 }
 
+// rateArgs reads `<n>/s [burst <n>]`, or off; amount reads an n.
+func rateArgs(args []string, amount func(string) (int, error)) (r Rate, err error) {
+	if len(args) == 1 && args[0] == "off" {
+		return Rate{PerSecond: noLimit}, nil
+	}
+	if len(args) != 1 && (len(args) != 3 || args[1] != "burst") {
+		return r, errors.New("it takes a rate such as 100/s, and maybe: burst 200")
+	}
+	n, ok := strings.CutSuffix(args[0], "/s")
+	if !ok {
+		return r, fmt.Errorf("%q is no rate such as 100/s", args[0])
+	}
+	if r.PerSecond, err = amount(n); err != nil {
+		return r, err
+	}
+	if len(args) == 3 {
+		r.Burst, err = amount(args[2])
+	}
+	return r, err
+}
+
 // duration is a positive one; days are "1d".
 func duration(s string) (caddy.Duration, error) {
 	v, err := caddy.ParseDuration(s)
@@ -141,6 +163,10 @@ func count(s string) (int, error) {
 	if s == "off" {
 		return noLimit, nil
 	}
+	return positive(s)
+}
+
+func positive(s string) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil || n <= 0 {
 		return 0, fmt.Errorf("%q is no positive number", s)

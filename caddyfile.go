@@ -96,10 +96,13 @@ func claim(h httpcaddyfile.Helper, handler *Handler) error {
 //		compression off|<threshold>
 //		origins     same|*|<origin>...
 //		limits {
-//			connections auto|off|<n>
-//			rooms       off|<n>
-//			outbox      off|<size>
-//			handshake   off|<duration>
+//			connections        auto|off|<n>
+//			connections_per_ip off|<n>
+//			connect_rate       off|<n>/s [burst <n>]
+//			accept             off|<n>/s [burst <n>]
+//			rooms              off|<n>
+//			outbox             off|<size>
+//			handshake          off|<duration>
 //		}
 //		auth <method> {
 //			...
@@ -219,50 +222,6 @@ func (h *Handler) unmarshalOrigins(d *caddyfile.Dispenser) error {
 		return d.Errf("origins: %w", err)
 	}
 	h.lintOrigins(d)
-	return nil
-}
-
-func (h *Handler) unmarshalLimits(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	h.Limits = new(Limits)
-	given := once{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := given.add(d); err != nil {
-			return err
-		}
-		if err := h.Limits.unmarshalOption(d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *Limits) unmarshalOption(d *caddyfile.Dispenser) error {
-	name := d.Val()
-	var arg string
-	if err := oneArg(d, &arg); err != nil {
-		return err
-	}
-	var err error
-	switch name {
-	case "connections":
-		if arg != "auto" {
-			l.Connections, err = count(arg)
-		}
-	case "rooms":
-		l.Rooms, err = count(arg)
-	case "outbox":
-		l.Outbox, err = sizeOrOff(arg)
-	case "handshake":
-		l.Handshake, err = durationOrOff(arg)
-	default:
-		return d.Errf("limits has no option %q", name)
-	}
-	if err != nil {
-		return d.Errf("limits: %s: %w", name, err)
-	}
 	return nil
 }
 

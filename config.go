@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -56,24 +55,6 @@ type NamedNamespace struct {
 	Pattern string `json:"pattern,omitempty"`
 
 	Namespace
-}
-
-// Limits bound what clients may use up. A negative value means no limit.
-type Limits struct {
-	// The number of open connections. Default: 80 % of the process's limit of
-	// open files, less 500, at least 100 and at most 50000.
-	Connections int `json:"connections,omitempty"`
-
-	// The number of rooms one socket may be in. Default: 128.
-	Rooms int `json:"rooms,omitempty"`
-
-	// The bytes that may wait for one client to read them. One message always
-	// may, of any size. Beyond, the client is disconnected as a slow consumer.
-	// Default: 4000000.
-	Outbox int `json:"outbox,omitempty"`
-
-	// The time a client has to join its first namespace. Default: 10s.
-	Handshake caddy.Duration `json:"handshake,omitempty"`
 }
 
 const maxMaxMessage = 1 << 30 // beyond it, a client's message is no message any more
@@ -203,6 +184,9 @@ func (h *Handler) build(ctx caddy.Context) (*generation, error) {
 			HandshakeTimeout: time.Duration(limits.Handshake),
 			MaxPayload:       h.MaxMessage,
 			MaxSessions:      limits.Connections,
+			SessionsPerIP:    limits.ConnectionsPerIP,
+			ConnectRate:      limits.ConnectRate.budget(),
+			Accept:           limits.Accept.budget(),
 			Outbox:           limits.Outbox,
 			Compression:      h.Compression,
 			NoPolling:        !h.transport("polling") || !h.protocol("socketio"),
@@ -214,40 +198,6 @@ func (h *Handler) build(ctx caddy.Context) (*generation, error) {
 		RoomsPerSocket: limits.Rooms,
 		Logger:         log,
 	}}, nil
-}
-
-// orDefaults returns the limits in the engine's and the hub's terms.
-func (l *Limits) orDefaults() Limits {
-	var c Limits
-	if l != nil {
-		c = *l
-	}
-	switch {
-	case c.Connections == 0:
-		c.Connections = autoConnections(openFiles())
-	case c.Connections < 0:
-		c.Connections = 0
-	}
-	if c.Rooms < 0 {
-		c.Rooms = math.MaxInt
-	}
-	if c.Outbox < 0 {
-		c.Outbox = math.MaxInt / 2 // leaves room for adding to it
-	}
-	if c.Handshake < 0 {
-		c.Handshake = caddy.Duration(10 * 365 * 24 * time.Hour)
-	}
-	return c
-}
-
-// autoConnections leaves files for the rest of the server: proxied requests,
-// certificates, logs.
-func autoConnections(files uint64) int {
-	const most, least = 50_000, 100
-	if files > 2*most {
-		return most
-	}
-	return min(max(int(files)*8/10-500, least), most)
 }
 
 func (h *Handler) buildNamespaces(ctx caddy.Context, log *slog.Logger) ([]hub.NamespaceConfig, error) {

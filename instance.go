@@ -46,7 +46,8 @@ func (g *generation) admit(h *Handler, agreed string) error {
 // An instance is one hub for as long as any config has it, and the stack of
 // the started configs' generations: for a moment of each reload there are two.
 type instance struct {
-	hub atomic.Pointer[hub.Hub] // nil until the first start or request; never replaced
+	hub      atomic.Pointer[hub.Hub] // nil until the first start or request; never replaced
+	exempted atomic.Bool             // the warning of exempt addresses was given
 
 	mu     sync.Mutex
 	live   []*generation // the last is in force; guarded by mu

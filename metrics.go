@@ -13,7 +13,7 @@ import (
 // the process, registered anew with each config's registry, so that counters
 // go on over reloads.
 type metrics struct {
-	sessions, sockets, rooms, closed, events, refused, panics *prometheus.Desc
+	sessions, sockets, rooms, handshakes, exhausted, closed, events, refused, panics *prometheus.Desc
 }
 
 var processMetrics = newMetrics()
@@ -23,13 +23,15 @@ func newMetrics() *metrics {
 		return prometheus.NewDesc("caddy_realtime_"+name, help, append([]string{"hub"}, labels...), nil)
 	}
 	return &metrics{
-		sessions: desc("sessions", "Open connections.", "transport"),
-		sockets:  desc("sockets", "Sockets in all namespaces."),
-		rooms:    desc("rooms", "Rooms in all namespaces, without those of one socket or user."),
-		closed:   desc("sessions_closed_total", "Ended connections.", "reason"),
-		events:   desc("events_total", "Events that clients sent."),
-		refused:  desc("events_refused_total", "Events that clients sent and that were refused."),
-		panics:   desc("panics_total", "Faults of ours that cost an event or a connection each."),
+		sessions:   desc("sessions", "Open connections.", "transport"),
+		sockets:    desc("sockets", "Sockets in all namespaces."),
+		rooms:      desc("rooms", "Rooms in all namespaces, without those of one socket or user."),
+		handshakes: desc("handshakes_total", "First requests of clients.", "result"),
+		exhausted:  desc("budget_exhausted_total", "How often a limit said no.", "kind"),
+		closed:     desc("sessions_closed_total", "Ended connections.", "reason"),
+		events:     desc("events_total", "Events that clients sent."),
+		refused:    desc("events_refused_total", "Events that clients sent and that were refused."),
+		panics:     desc("panics_total", "Faults of ours that cost an event or a connection each."),
 	}
 }
 
@@ -47,7 +49,7 @@ func registerMetrics(ctx caddy.Context) error {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.sessions, m.sockets, m.rooms, m.closed, m.events, m.refused, m.panics} {
+	for _, d := range []*prometheus.Desc{m.sessions, m.sockets, m.rooms, m.handshakes, m.exhausted, m.closed, m.events, m.refused, m.panics} {
 		ch <- d
 	}
 }
@@ -83,6 +85,12 @@ func (m *metrics) collect(ch chan<- prometheus.Metric, name string, s hub.Stats)
 	}
 	gauge(m.sockets, sockets)
 	gauge(m.rooms, rooms)
+	for result, n := range s.Engine.Handshakes {
+		counter(m.handshakes, n, result)
+	}
+	for kind, n := range s.Exhausted {
+		counter(m.exhausted, n, kind)
+	}
 	for reason, n := range s.Engine.Closed {
 		counter(m.closed, n, string(reason))
 	}

@@ -3,6 +3,7 @@ package realtime
 import (
 	"crypto/tls"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -143,11 +144,31 @@ func (h *Handler) info(r *http.Request) engine.Info {
 	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	return engine.Info{
 		RemoteIP: ip,
+		Exempt:   h.exempt(r, ip),
 		Origins:  h.origins,
 		Secrets:  h.generation.needs.secrets,
 		Identity: userInFront(r),
 		Aux:      h.generation.needs.collect(r),
 	}
+}
+
+// exempt reports whether limits per address would hit many clients at once:
+// ip is not public, and no proxy that the server trusts has told it. Whoever
+// sees the warning either has only local clients or should trust his proxy.
+func (h *Handler) exempt(r *http.Request, ip string) bool {
+	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
+		return false
+	}
+	a, err := netip.ParseAddr(ip)
+	a = a.Unmap()
+	if err == nil && !a.IsPrivate() && !a.IsLoopback() && !a.IsLinkLocalUnicast() {
+		return false
+	}
+	if h.instance.exempted.CompareAndSwap(false, true) {
+		h.generation.config.Logger.Warn("clients without a public address are exempt from limits per address; "+
+			"if they come through a proxy, name it in the trusted_proxies of the server", "remote_ip", ip)
+	}
+	return true
 }
 
 // hasSecrets reports whether an access log line of r, which shows the original

@@ -36,6 +36,7 @@ http://127.0.0.1:{$PORT} {
 	realtime {
 		limits {
 			connections 20000
+			accept off
 		}
 		on sub {
 			join data

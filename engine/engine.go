@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/caddy-realtime/realtime/internal/budget"
 )
 
 // Handler is told of new sessions. It must be safe for concurrent use.
@@ -79,6 +81,9 @@ type Config struct {
 	WriteTimeout     time.Duration // age of the oldest unwritten message at which a session is a slow consumer; default 15s
 	MaxPayload       int           // bytes of one message or POST body, announced as maxPayload; default 1,000,000
 	MaxSessions      int           // open sessions; beyond: 503; 0: no limit
+	SessionsPerIP    int           // open sessions of one address; beyond: 503; 0: no limit
+	ConnectRate      budget.Rate   // handshakes of one address; beyond: 503; default: no limit
+	Accept           budget.Rate   // handshakes of all; beyond: 503; default: no limit
 	Outbox           int           // bytes of backlog of one session; one message always fits; default 4,000,000
 	Compression      int           // permessage-deflate for messages of at least so many bytes; 0: off
 	NoPolling        bool          // refuse the polling transport

@@ -33,17 +33,17 @@ func (p *poll) hurry() {
 // openPolling answers a handshake: the open packet, and what the handler has
 // sent already.
 func (q *request) openPolling() {
-	done, ok := q.server.admit()
-	if !ok {
-		q.refuse(errBusy)
+	if !q.admit() {
 		return
 	}
-	defer done()
+	defer q.done()
 	s := q.server.openSession(q, EngineIO)
 	if s == nil {
+		q.server.handshaken(failed)
 		q.refuse(errBusy)
 		return
 	}
+	q.server.handshaken(accepted)
 	s.mu.Lock()
 	frames := s.takeLocked()
 	s.mu.Unlock()

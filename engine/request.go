@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/caddy-realtime/realtime/internal/budget"
 )
 
 // protocolError is one of the numbered errors of Engine.IO.
@@ -36,6 +38,7 @@ type request struct {
 	query   url.Values
 	upgrade bool // it asks for a WebSocket
 	session *Session
+	account *budget.Account // of the address of an admitted handshake; nil: exempt, or the session's by now
 }
 
 func (s *Server) newRequest(w http.ResponseWriter, r *http.Request, info Info) *request {

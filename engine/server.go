@@ -4,10 +4,12 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"net/http"
-	"runtime"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddy-realtime/realtime/internal/budget"
 )
 
 // Info is what the place where a request came in adds to it. The zero value
@@ -19,6 +21,9 @@ type Info struct {
 	// Identity names who sent the request, if somebody in front knows; every
 	// request of a session must bring the same.
 	Identity string
+	// Exempt says that limits per address do not apply: the address is not
+	// the client's own, but that of a proxy, say.
+	Exempt bool
 	// Aux is kept with the handshake for the Handler, unread.
 	Aux any
 }
@@ -50,6 +55,10 @@ type Server struct {
 	open       sync.WaitGroup // sessions whose receiver was not told of the end
 	present    sync.WaitGroup // sessions of which something is left
 	counts     [len(reasons)]atomic.Uint64
+	results    [results]atomic.Uint64 // of handshakes
+	exhausted  budget.Counts
+	accepted   budget.Bucket
+	addresses  budget.Accounts[netip.Addr]
 
 	// size is len(sessions), for those who must not take mu.
 	size atomic.Int64
@@ -89,6 +98,9 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info Info) {
 		// Node goes on and leaves the refusal to the browser, which then has a
 		// session; and a WebSocket would not be refused at all. Ours is an
 		// HTTP 403 for both, before anything is allocated.
+		if !q.query.Has("sid") {
+			s.handshaken(foreign)
+		}
 		q.refuse(errForbidden)
 		return
 	}
@@ -105,6 +117,9 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info Info) {
 		return
 	}
 	if e := q.check(); e != nil {
+		if !q.query.Has("sid") {
+			s.handshaken(malformed)
+		}
 		q.refuse(e)
 		return
 	}
@@ -124,24 +139,6 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info Info) {
 	default:
 		w.WriteHeader(http.StatusInternalServerError) // as Node does
 	}
-}
-
-// admit reserves the right to open a session; done gives back what only the
-// handshake needs. Nothing of a session is allocated before.
-func (s *Server) admit() (done func(), ok bool) {
-	if s.handshakes.Add(1) > int64(64*runtime.GOMAXPROCS(0)) {
-		s.handshakes.Add(-1)
-		return nil, false
-	}
-	s.mu.Lock()
-	limit := s.config.Load().MaxSessions
-	ok = !s.closed && (limit == 0 || s.live < limit)
-	s.mu.Unlock()
-	if !ok {
-		s.handshakes.Add(-1)
-		return nil, false
-	}
-	return func() { s.handshakes.Add(-1) }, true
 }
 
 // openSession makes a session and tells the handler. It is nil if the server was
@@ -175,6 +172,7 @@ func (s *Server) openSession(q *request, kind Kind) *Session {
 	s.present.Add(1)
 	s.mu.Unlock()
 
+	q.account = nil // it is the session's to release
 	if !session.callOpen() {
 		session.finish()
 		return nil
@@ -220,6 +218,7 @@ func (s *Server) lookup(id string) *Session {
 // ended counts the end of a session.
 func (s *Server) ended(session *Session, reason Reason) {
 	s.counts[reason.index()].Add(1)
+	s.release(session)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.live--
@@ -274,12 +273,24 @@ type Stats struct {
 	Sessions, Polling, WebSocket int
 	// Closed counts closed sessions by reason, since the Server exists.
 	Closed map[Reason]uint64
-	Panics uint64 // recovered so far, each at the cost of one session
+	// Handshakes counts handshakes by how they went, since the Server exists:
+	// accepted, origin, malformed, limited, failed.
+	Handshakes map[string]uint64
+	// Exhausted counts how often each limit said no.
+	Exhausted map[string]uint64
+	Panics    uint64 // recovered so far, each at the cost of one session
 }
 
 // Stats reports figures of the moment.
 func (s *Server) Stats() Stats {
-	st := Stats{Closed: map[Reason]uint64{}, Panics: s.panics.count.Load()}
+	st := Stats{
+		Closed: map[Reason]uint64{}, Handshakes: map[string]uint64{}, Exhausted: map[string]uint64{},
+		Panics: s.panics.count.Load(),
+	}
+	for i, name := range resultNames {
+		st.Handshakes[name] = s.results[i].Load()
+	}
+	s.exhausted.Each(func(kind string, n uint64) { st.Exhausted[kind] = n })
 	for i, reason := range reasons {
 		if n := s.counts[i].Load(); n > 0 {
 			st.Closed[reason] = n

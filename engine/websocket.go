@@ -17,16 +17,17 @@ const (
 
 // openWebSocket opens a session on a WebSocket.
 func (q *request) openWebSocket(kind Kind) {
-	done, ok := q.server.admit()
-	if !ok {
-		q.refuse(errBusy)
+	if !q.admit() {
 		return
 	}
 	c := q.connect(kind)
-	done()
-	if c != nil {
-		q.read(c)
+	q.done()
+	if c == nil {
+		q.server.handshaken(failed)
+		return
 	}
+	q.server.handshaken(accepted)
+	q.read(c)
 }
 
 // connect makes the session and the connection, nil if that failed.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddy-realtime/realtime/broker"
 	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/parser"
 	"github.com/caddy-realtime/realtime/presence"
 )
@@ -242,15 +243,17 @@ func stack() string {
 type counters struct {
 	events, refused, panics  atomic.Uint64
 	unpublished, undelivered atomic.Uint64 // of the broker
+	exhausted                budget.Counts
 }
 
 // Stats are figures of the moment.
 type Stats struct {
 	Engine     engine.Stats
-	Namespaces []NamespaceStats // by name
-	Events     uint64           // events from clients so far
-	Refused    uint64           // of these, refused
-	Panics     uint64           // recovered in policies so far
+	Namespaces []NamespaceStats  // by name
+	Events     uint64            // events from clients so far
+	Refused    uint64            // of these, refused
+	Exhausted  map[string]uint64 // how often each limit said no, the engine's among them
+	Panics     uint64            // recovered in policies so far
 	// Emissions that the broker did not take, and those of other nodes that
 	// could not be delivered because they were malformed.
 	Unpublished, Undelivered uint64
@@ -273,9 +276,12 @@ func (h *Hub) Stats() Stats {
 		Refused: h.counts.refused.Load(),
 		Panics:  h.counts.panics.Load(),
 
+		Exhausted: map[string]uint64{},
+
 		Unpublished: h.counts.unpublished.Load(),
 		Undelivered: h.counts.undelivered.Load(),
 	}
+	h.counts.exhausted.Each(func(kind string, n uint64) { st.Exhausted[kind] = n + st.Engine.Exhausted[kind] })
 	for _, n := range all {
 		st.Namespaces = append(st.Namespaces, n.stats())
 	}

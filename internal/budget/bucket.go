@@ -1,0 +1,75 @@
+// Package budget counts what clients use up: allowances that come back with
+// time, who shares one, memory that they hold, and how often a limit said no.
+// It has no clock: callers pass the time since a moment of their choice.
+package budget
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// Rate is how much a Bucket holds and how fast it fills. The zero value is no
+// limit.
+type Rate struct {
+	PerSecond float64
+	Burst     float64 // what a full bucket holds
+}
+
+// Off reports whether the rate is no limit.
+func (r Rate) Off() bool { return r.PerSecond <= 0 }
+
+// Times is the rate for n that share a bucket.
+func (r Rate) Times(n float64) Rate { return Rate{r.PerSecond * n, r.Burst * n} }
+
+// refill is the time in which n comes back.
+func (r Rate) refill(n float64) int64 {
+	return int64(min(n*float64(time.Second)/r.PerSecond, math.MaxInt64/4))
+}
+
+// Bucket is an allowance. The zero value is a full one. It is safe for
+// concurrent use and takes no lock.
+type Bucket struct {
+	full atomic.Int64 // when it will be full again, as a time.Duration
+}
+
+// Take takes n if that much is in the bucket. A full one gives any n, however
+// large: what is larger than the burst could never pass otherwise.
+func (b *Bucket) Take(r Rate, n int, now time.Duration) bool {
+	return b.TakeDown(r, n, 0, now)
+}
+
+// TakeDown is Take from a bucket that may be overdrawn by the given part of
+// its burst.
+func (b *Bucket) TakeDown(r Rate, n int, overdraft float64, now time.Duration) bool {
+	if r.Off() {
+		return true
+	}
+	cost, depth := r.refill(float64(n)), r.refill(r.Burst*(1+overdraft))
+	for {
+		old := b.full.Load()
+		debt := max(old-int64(now), 0)
+		if debt > 0 && debt+cost > depth {
+			return false
+		}
+		if b.full.CompareAndSwap(old, int64(now)+debt+cost) {
+			return true
+		}
+	}
+}
+
+// Spend takes n that is used up already, and returns the time in which what
+// the bucket owes comes back.
+func (b *Bucket) Spend(r Rate, n int, now time.Duration) (wait time.Duration) {
+	if r.Off() {
+		return 0
+	}
+	cost := r.refill(float64(n))
+	for {
+		old := b.full.Load()
+		full := max(old, int64(now)) + cost
+		if b.full.CompareAndSwap(old, full) {
+			return max(time.Duration(full-r.refill(r.Burst))-now, 0)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package realtime
+
+import (
+	"cmp"
+	"math"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-realtime/realtime/internal/budget"
+)
+
+// Limits bound what clients may use up. A negative value means no limit. What
+// is beyond a limit is refused in a way that lets the client try again.
+//
+// Limits per address count an IPv6 network of 64 bits as one address. Clients
+// with a private, loopback or no address are exempt from them: that is what a
+// proxy in front looks like that `trusted_proxies` of the server does not name.
+type Limits struct {
+	// The number of open connections. Default: 80 % of the process's limit of
+	// open files, less 500, at least 100 and at most 50000.
+	Connections int `json:"connections,omitempty"`
+
+	// The number of open connections of one address. Default: 1000.
+	ConnectionsPerIP int `json:"connections_per_ip,omitempty"`
+
+	// The connections that one address may open. Default: 100 a second.
+	ConnectRate Rate `json:"connect_rate,omitzero"`
+
+	// The connections that may be opened in all, on this node: after a restart
+	// everybody comes at once. Default: 1000 a second.
+	Accept Rate `json:"accept,omitzero"`
+
+	// The number of rooms one socket may be in. Default: 128.
+	Rooms int `json:"rooms,omitempty"`
+
+	// The bytes that may wait for one client to read them. One message always
+	// may, of any size. Beyond, the client is disconnected as a slow consumer.
+	// Default: 4000000.
+	Outbox int `json:"outbox,omitempty"`
+
+	// The time a client has to join its first namespace. Default: 10s.
+	Handshake caddy.Duration `json:"handshake,omitempty"`
+}
+
+// Rate is an allowance that comes back with time.
+type Rate struct {
+	// How much comes back in a second. Negative: no limit.
+	PerSecond int `json:"per_second"`
+
+	// How much may be saved. Default: what comes back in a second.
+	Burst int `json:"burst,omitempty"`
+}
+
+func (r Rate) or(d Rate) Rate {
+	if r.PerSecond == 0 {
+		return d
+	}
+	return r
+}
+
+func (r Rate) budget() budget.Rate {
+	if r.PerSecond < 0 {
+		return budget.Rate{}
+	}
+	return budget.Rate{PerSecond: float64(r.PerSecond), Burst: float64(cmp.Or(r.Burst, r.PerSecond))}
+}
+
+// orDefaults returns the limits in the engine's and the hub's terms.
+func (l *Limits) orDefaults() Limits {
+	var c Limits
+	if l != nil {
+		c = *l
+	}
+	if c.Connections == 0 {
+		c.Connections = autoConnections(openFiles())
+	}
+	c.Connections = max(c.Connections, 0)
+	c.ConnectionsPerIP = max(cmp.Or(c.ConnectionsPerIP, 1000), 0)
+	c.ConnectRate = c.ConnectRate.or(Rate{PerSecond: 100})
+	c.Accept = c.Accept.or(Rate{PerSecond: 1000})
+	if c.Rooms < 0 {
+		c.Rooms = math.MaxInt
+	}
+	if c.Outbox < 0 {
+		c.Outbox = math.MaxInt / 2 // leaves room for adding to it
+	}
+	if c.Handshake < 0 {
+		c.Handshake = caddy.Duration(10 * 365 * 24 * time.Hour)
+	}
+	return c
+}
+
+// autoConnections leaves files for the rest of the server: proxied requests,
+// certificates, logs.
+func autoConnections(files uint64) int {
+	const most, least = 50_000, 100
+	if files > 2*most {
+		return most
+	}
+	return min(max(int(files)*8/10-500, least), most)
+}
+
+func (h *Handler) unmarshalLimits(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	h.Limits = new(Limits)
+	given := once{}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := given.add(d); err != nil {
+			return err
+		}
+		if err := h.Limits.unmarshalOption(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Limits) unmarshalOption(d *caddyfile.Dispenser) error {
+	name := d.Val()
+	var err error
+	switch name {
+	case "connect_rate":
+		l.ConnectRate, err = rateArgs(d.RemainingArgs(), positive)
+	case "accept":
+		l.Accept, err = rateArgs(d.RemainingArgs(), positive)
+	default:
+		return l.unmarshalNumber(d)
+	}
+	if err != nil {
+		return d.Errf("limits: %s: %w", name, err)
+	}
+	return nil
+}
+
+func (l *Limits) unmarshalNumber(d *caddyfile.Dispenser) error {
+	name := d.Val()
+	var arg string
+	if err := oneArg(d, &arg); err != nil {
+		return err
+	}
+	var err error
+	switch name {
+	case "connections":
+		if arg != "auto" {
+			l.Connections, err = count(arg)
+		}
+	case "connections_per_ip":
+		l.ConnectionsPerIP, err = count(arg)
+	case "rooms":
+		l.Rooms, err = count(arg)
+	case "outbox":
+		l.Outbox, err = sizeOrOff(arg)
+	case "handshake":
+		l.Handshake, err = durationOrOff(arg)
+	default:
+		return d.Errf("limits has no option %q", name)
+	}
+	if err != nil {
+		return d.Errf("limits: %s: %w", name, err)
+	}
+	return nil
+}
