@@ -96,13 +96,16 @@ func claim(h httpcaddyfile.Helper, handler *Handler) error {
 //		compression off|<threshold>
 //		origins     same|*|<origin>...
 //		limits {
-//			connections        auto|off|<n>
-//			connections_per_ip off|<n>
-//			connect_rate       off|<n>/s [burst <n>]
-//			accept             off|<n>/s [burst <n>]
-//			rooms              off|<n>
-//			outbox             off|<size>
-//			handshake          off|<duration>
+//			connections          auto|off|<n>
+//			connections_per_ip   off|<n>
+//			connect_rate         off|<n>/s [burst <n>]
+//			accept               off|<n>/s [burst <n>]
+//			connections_per_user off|<n>
+//			events               off|<n>/s [burst <n>]
+//			fanout               off|<size>/s [burst <size>]
+//			rooms                off|<n>
+//			outbox               off|<size>
+//			handshake            off|<duration>
 //		}
 //		auth <method> {
 //			...

@@ -195,8 +195,11 @@ func (h *Handler) build(ctx caddy.Context) (*generation, error) {
 			Logger:           log,
 		},
 		Namespaces:     namespaces,
-		RoomsPerSocket: limits.Rooms,
-		Logger:         log,
+		RoomsPerSocket:     limits.Rooms,
+		ConnectionsPerUser: limits.ConnectionsPerUser,
+		Events:             limits.Events.budget(),
+		Fanout:             limits.Fanout.budget(),
+		Logger:             log,
 	}}, nil
 }
 

@@ -32,6 +32,26 @@ type Limits struct {
 	// everybody comes at once. Default: 1000 a second.
 	Accept Rate `json:"accept,omitzero"`
 
+	// The number of open connections of one user, whatever their namespaces.
+	// One that owes an answer to a ping gives way to a new one; else the new
+	// one is closed and tries again. Default: 20.
+	ConnectionsPerUser int `json:"connections_per_user,omitempty"`
+
+	// The packets that one connection may send: events, acknowledgements,
+	// CONNECTs; an event whose rule joins several rooms counts for each. Events
+	// beyond are refused with RATE_LIMITED; a client that goes on with other
+	// packets is closed. All connections of a user together, or of the
+	// anonymous ones of an address, may send ten times as many. Default: 100 a
+	// second, burst 200.
+	Events Rate `json:"events,omitzero"`
+
+	// The bytes that the events of one connection may cause to be sent, to all
+	// receivers together; emit and broadcast beyond are refused with
+	// RATE_LIMITED. Ten times that for a user, as above. One message is always
+	// sent after a pause, of any size. Default: 20000000 a second, burst
+	// 100000000.
+	Fanout Rate `json:"fanout,omitzero"`
+
 	// The number of rooms one socket may be in. Default: 128.
 	Rooms int `json:"rooms,omitempty"`
 
@@ -80,6 +100,9 @@ func (l *Limits) orDefaults() Limits {
 	c.ConnectionsPerIP = max(cmp.Or(c.ConnectionsPerIP, 1000), 0)
 	c.ConnectRate = c.ConnectRate.or(Rate{PerSecond: 100})
 	c.Accept = c.Accept.or(Rate{PerSecond: 1000})
+	c.ConnectionsPerUser = max(cmp.Or(c.ConnectionsPerUser, 20), 0)
+	c.Events = c.Events.or(Rate{PerSecond: 100, Burst: 200})
+	c.Fanout = c.Fanout.or(Rate{PerSecond: 20_000_000, Burst: 100_000_000})
 	if c.Rooms < 0 {
 		c.Rooms = math.MaxInt
 	}
@@ -127,6 +150,10 @@ func (l *Limits) unmarshalOption(d *caddyfile.Dispenser) error {
 		l.ConnectRate, err = rateArgs(d.RemainingArgs(), positive)
 	case "accept":
 		l.Accept, err = rateArgs(d.RemainingArgs(), positive)
+	case "events":
+		l.Events, err = rateArgs(d.RemainingArgs(), positive)
+	case "fanout":
+		l.Fanout, err = rateArgs(d.RemainingArgs(), size)
 	default:
 		return l.unmarshalNumber(d)
 	}
@@ -150,6 +177,8 @@ func (l *Limits) unmarshalNumber(d *caddyfile.Dispenser) error {
 		}
 	case "connections_per_ip":
 		l.ConnectionsPerIP, err = count(arg)
+	case "connections_per_user":
+		l.ConnectionsPerUser, err = count(arg)
 	case "rooms":
 		l.Rooms, err = count(arg)
 	case "outbox":

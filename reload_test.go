@@ -17,7 +17,7 @@ import (
 
 // versioned is a realtime block whose event "version" answers v.
 func versioned(v int) string {
-	return fmt.Sprintf("realtime {\n on version {\n ack %d\n }\n}", v)
+	return fmt.Sprintf("realtime {\n limits {\n events off\n }\n on version {\n ack %d\n }\n}", v)
 }
 
 func TestReload(t *testing.T) {

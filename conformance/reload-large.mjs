@@ -37,6 +37,8 @@ http://127.0.0.1:{$PORT} {
 		limits {
 			connections 20000
 			accept off
+			events off
+			fanout off
 		}
 		on sub {
 			join data

@@ -19,8 +19,9 @@ const (
 // and must Flush. No lock that a Receiver takes may be held across Flush.
 type Batch struct {
 	dirty  []*Session
-	queued int  // messages since the last write
-	full   bool // a session has more queued than is good for memory
+	queued int     // messages since the last write
+	now    instant // when the input arrived that is being handled; 0: none is
+	full   bool    // a session has more queued than is good for memory
 
 	// The bytes of gathered, for the next session that has the same to write,
 	// as all members of a room do.
@@ -49,6 +50,7 @@ func NewBatch() *Batch { return batches.Get().(*Batch) }
 // is handed to a goroutine.
 func (b *Batch) Flush() {
 	b.write()
+	b.now = 0
 	if cap(b.text) > keepText {
 		b.text = nil
 	}

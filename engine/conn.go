@@ -181,6 +181,7 @@ func (c *conn) take(b *Batch, data []byte, err error) (goOn bool) {
 	defer s.leave(b)
 	defer s.server.caught("receiver", s)
 	goOn = true
+	b.now = s.server.now()
 	if len(data) > 0 && !c.discard {
 		s.mu.Lock()
 		s.touchLocked()

@@ -289,6 +289,7 @@ func (s *Session) payload(p []byte) {
 	s.enter()
 	defer s.leave(b)
 	defer s.server.caught("receiver", s)
+	b.now = s.server.now()
 	s.mu.Lock()
 	s.touchLocked()
 	s.mu.Unlock()

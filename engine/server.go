@@ -172,6 +172,7 @@ func (s *Server) openSession(q *request, kind Kind) *Session {
 	s.present.Add(1)
 	s.mu.Unlock()
 
+	session.account.Store(q.account)
 	q.account = nil // it is the session's to release
 	if !session.callOpen() {
 		session.finish()

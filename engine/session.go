@@ -2,7 +2,10 @@ package engine
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/caddy-realtime/realtime/internal/budget"
 )
 
 type state uint8
@@ -32,6 +35,8 @@ type Session struct {
 	told  bool // Receiver.Closed was called; guarded by input
 
 	timer timer // guarded by the wheel
+
+	account atomic.Pointer[budget.Account] // shared with others; nil: with nobody
 
 	// Guarded by mu. mu is taken last: nothing but the wheel's lock is taken,
 	// and nothing is called, while it is held.
@@ -81,6 +86,30 @@ func (s *Session) Kind() Kind { return s.kind }
 
 // Handshake is what the session's first request said.
 func (s *Session) Handshake() *Handshake { return &s.handshake }
+
+// Account is what the session shares with others: with its address, until
+// Share names somebody else. It is nil for an address that is exempt.
+func (s *Session) Account() *budget.Account { return s.account.Load() }
+
+// Share makes the session one of those that share a.
+func (s *Session) Share(a *budget.Account) { s.account.Store(a) }
+
+// Now is the time since the server exists, for the buckets of accounts: in a
+// Receiver's Message as of the input that b is for, which is cheap. b may be
+// nil.
+func (s *Session) Now(b *Batch) time.Duration {
+	if b != nil && b.now > 0 {
+		return time.Duration(b.now)
+	}
+	return time.Duration(s.server.now())
+}
+
+// Silent reports whether the session is open and owes an answer to a ping.
+func (s *Session) Silent() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state == open && s.pinged
+}
 
 // Send queues f; it goes out when b is flushed. On a session that is closing
 // or closed it does nothing. A backlog beyond Config.Outbox closes the session

@@ -145,6 +145,9 @@ func (s *Socket) identified(b *engine.Batch, id *auth.Identity, err error) {
 		s.turnAway(b, nil)
 	case err != nil:
 		s.refuseIdentity(b, err)
+	case !s.client.countUser(s.ns, id):
+		s.turnAway(b, nil)
+		s.session.Close(engine.ForcedClose) // passing, too
 	default:
 		s.identity.Store(id)
 		s.drain(b, newCall(s, connectCall))

@@ -76,13 +76,16 @@ func (o *outgoing) deliver(b *engine.Batch, s *engine.Session, c codecID) {
 
 // emit sends o from a socket, or from nobody, to the targets of e. The
 // targets are those of one moment during the call.
-func (n *Namespace) emit(b *engine.Batch, from *Socket, e *Emission, o *outgoing) {
+func (n *Namespace) emit(b *engine.Batch, from *Socket, e *Emission, o *outgoing) *Refusal {
 	skip := from
 	if !e.NotSelf {
 		skip = nil
 	}
 	n.mu.RLock()
 	defer n.mu.RUnlock()
+	if r := n.payLocked(b, from, e, e.Args.Len()); r != nil {
+		return r
+	}
 	switch {
 	case e.Scope == ToSelf:
 		if from != nil && from.joined {
@@ -95,6 +98,7 @@ func (n *Namespace) emit(b *engine.Batch, from *Socket, e *Emission, o *outgoing
 	default:
 		n.deliverDistinctLocked(b, o, e, skip)
 	}
+	return nil
 }
 
 func (r *room) deliver(b *engine.Batch, o *outgoing, skip *Socket) {

@@ -82,6 +82,11 @@ func (c *call) free() {
 // event runs the policy for the event in c.packet, which the client sent.
 func (s *Socket) event(b *engine.Batch, c *call) {
 	s.ns.hub.counts.events.Add(1)
+	if !s.client.mayEvents(b, 1) {
+		s.refuse(b, string(c.packet.Name), c.packet.ID, &Refusal{Code: RateLimited, Message: "Too many events"})
+		c.free()
+		return
+	}
 	if reservedEvent(c.packet.Name) {
 		s.refuse(b, string(c.packet.Name), c.packet.ID, &Refusal{Code: Forbidden, Message: "Reserved event name"})
 		c.free()
@@ -194,6 +199,10 @@ func (c *call) Join(rooms []Address) *Refusal {
 	}
 	s := c.socket
 	if c.kind != connectCall {
+		// The event itself was counted as one.
+		if len(rooms) > 1 && !s.client.mayEvents(c.b, len(rooms)-1) {
+			return &Refusal{Code: RateLimited, Message: "Too many rooms at once"}
+		}
 		return s.ns.join(s, rooms)
 	}
 	for _, a := range rooms {
@@ -232,15 +241,21 @@ func (c *call) Emit(e Emission) *Refusal {
 	if c.kind == connectCall {
 		e.Args = e.Args.Clone()
 		e.To, e.Except = slices.Clone(e.To), slices.Clone(e.Except)
-		c.deferred = append(c.deferred, func() { c.batched(func(b *engine.Batch) { s.ns.send(b, s, &e) }) })
+		c.deferred = append(c.deferred, func() {
+			c.batched(func(b *engine.Batch) {
+				if r := s.ns.send(b, s, &e); r != nil {
+					s.refuse(b, c.Name(), parser.NoID, r)
+				}
+			})
+		})
 		return nil
 	}
 	if c.b != nil {
-		s.ns.send(c.b, s, &e)
-		return nil
+		return s.ns.send(c.b, s, &e)
 	}
-	c.batched(func(b *engine.Batch) { s.ns.send(b, s, &e) })
-	return nil
+	var r *Refusal
+	c.batched(func(b *engine.Batch) { r = s.ns.send(b, s, &e) })
+	return r
 }
 
 func checkEmission(e *Emission) *Refusal {
@@ -250,15 +265,19 @@ func checkEmission(e *Emission) *Refusal {
 	return checkTargets(e.Except)
 }
 
-// send emits e on behalf of a socket, here first and then on other nodes.
-func (n *Namespace) send(b *engine.Batch, from *Socket, e *Emission) {
-	n.sendLocal(b, from, e)
+// send emits e on behalf of a socket, here first and then on other nodes;
+// nowhere if that is more than the socket may cause.
+func (n *Namespace) send(b *engine.Batch, from *Socket, e *Emission) *Refusal {
+	if r := n.sendLocal(b, from, e); r != nil {
+		return r
+	}
 	if n.hub.broker != nil {
 		n.publish(from, e)
 	}
+	return nil
 }
 
-func (n *Namespace) sendLocal(b *engine.Batch, from *Socket, e *Emission) {
+func (n *Namespace) sendLocal(b *engine.Batch, from *Socket, e *Emission) *Refusal {
 	o := newOutgoing(parser.Packet{
 		Type: parser.Event, ID: parser.NoID,
 		Namespace: n.wire, Name: unsafe.Slice(unsafe.StringData(e.Event), len(e.Event)), // read only
@@ -266,7 +285,7 @@ func (n *Namespace) sendLocal(b *engine.Batch, from *Socket, e *Emission) {
 	})
 	defer o.free()
 	o.volatile = e.Volatile
-	n.emit(b, from, e, o)
+	return n.emit(b, from, e, o)
 }
 
 // Batch collects an argument for one array a window.

@@ -6,7 +6,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-realtime/realtime/auth"
 	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/internal/rawjson"
 	"github.com/caddy-realtime/realtime/parser"
 )
@@ -25,13 +27,16 @@ type client struct {
 	partial *time.Timer // runs while a packet waits for its attachments
 	silent  bool        // a plain client that has to say who it is first
 
+	events, fanout, connects budget.Bucket
+
 	// mu guards the table of sockets. Most clients have one, in sockets[0].
 	// A socket that the server removed stays in it until the client connects
 	// to that namespace again: what the client sent before it knew is ignored.
 	mu      sync.Mutex
 	sockets []*Socket
 	closed  bool
-	logins  int32 // Authenticators that run for it
+	logins  int32          // Authenticators that run for it
+	user    *auth.Identity // the first that a socket had, for whom the connection counts
 }
 
 // Message handles one message from the session.
@@ -76,6 +81,10 @@ func (c *client) abandon() { c.session.Close(engine.TransportError) }
 // packet handles a packet that is no event, or an event for a namespace that
 // the client is not in.
 func (c *client) packet(b *engine.Batch, p *parser.Packet) {
+	if !c.mayPacket(b) || p.Type == parser.Connect && !c.mayConnect(b) {
+		c.session.Close(engine.ForcedClose) // passing: the client tries again
+		return
+	}
 	switch p.Type {
 	case parser.Connect:
 		c.connect(b, p.Namespace, p.Data)
@@ -110,11 +119,14 @@ func (c *client) Closed(b *engine.Batch, reason engine.Reason) {
 	c.watchPartial(false)
 	c.mu.Lock()
 	c.closed = true
-	sockets := c.sockets
+	sockets, user := c.sockets, c.user
 	c.sockets = nil
 	c.mu.Unlock()
 	for _, s := range sockets {
 		s.leave(b, string(reason))
+	}
+	if user != nil {
+		c.hub.users.Release(user.ID, c.session.Now(nil))
 	}
 }
 

@@ -37,6 +37,10 @@ type collector struct {
 // collect adds item, one JSON value, to the batch that e names. The array goes
 // out when window has passed since its first item, or when it is full.
 func (n *Namespace) collect(from *Socket, window time.Duration, e Emission, item []byte) *Refusal {
+	if r := n.payItem(from, &e, item); r != nil {
+		return r
+	}
+	e.paid = true
 	key := collectorKey(from, window, &e)
 	cs := &n.collectors
 	cs.mu.Lock()
@@ -81,7 +85,7 @@ func (n *Namespace) emitCollected(key string, c *collector) {
 	c.emission.Args = parser.Args{JSON: append(c.json, ']')}
 	b := engine.NewBatch()
 	defer b.Flush()
-	n.send(b, c.from, &c.emission)
+	n.send(b, c.from, &c.emission) // paid: not refused
 }
 
 // collectorKey is the same for items that belong into one array. Names are

@@ -38,6 +38,15 @@ type Config struct {
 	WaitingEvents       int // events of one socket that wait for a held call; default 64
 	WaitingBytes        int // bytes of the same; default 1,000,000
 	PendingAsks         int // unanswered Asks of one socket; default 64
+	ConnectionsPerUser  int // connections of one user; default: no limit
+
+	// Events is how many packets a connection may send; beyond, events are
+	// refused RATE_LIMITED, and a client that goes on with other packets is
+	// closed. Fanout is how many bytes it may cause to be sent, to all
+	// receivers together; beyond, emissions are refused RATE_LIMITED. All
+	// connections of a user, or of an address if they are anonymous, have ten
+	// times that together. Default: no limits.
+	Events, Fanout budget.Rate
 
 	// Broker connects the hub with other nodes; nil: there are none. It is
 	// taken by New only and stays the caller's to close, after the hub.
@@ -97,6 +106,7 @@ type Hub struct {
 	logins   logins
 	presence presence.State
 	pace     pace
+	users    budget.Accounts[string] // by their ids
 
 	mu         sync.Mutex
 	namespaces map[string]*Namespace // guarded by mu

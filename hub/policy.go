@@ -138,6 +138,8 @@ type Emission struct {
 	// NotSelf leaves the socket itself out.
 	NotSelf  bool
 	Volatile bool // dropped for sockets that cannot take it right now
+
+	paid bool // its cost was taken from the sender's allowance already
 }
 
 // Scope says how an Emission's targets are chosen.

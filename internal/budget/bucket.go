@@ -45,11 +45,11 @@ func (b *Bucket) TakeDown(r Rate, n int, overdraft float64, now time.Duration) b
 	if r.Off() {
 		return true
 	}
-	cost, depth := r.refill(float64(n)), r.refill(r.Burst*(1+overdraft))
+	cost := r.refill(float64(n))
 	for {
 		old := b.full.Load()
 		debt := max(old-int64(now), 0)
-		if debt > 0 && debt+cost > depth {
+		if debt > 0 && debt+cost > r.refill(r.Burst*(1+overdraft)) {
 			return false
 		}
 		if b.full.CompareAndSwap(old, int64(now)+debt+cost) {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,6 +125,7 @@ type Conn struct {
 	t    testing.TB
 	conn *websocket.Conn
 	in   chan string
+	mute atomic.Bool
 
 	writing sync.Mutex
 }
@@ -170,7 +172,9 @@ func (c *Conn) read() {
 		case kind == websocket.BinaryMessage:
 			c.in <- "b:" + hex.EncodeToString(data)
 		case string(data) == "2":
-			c.Send("3")
+			if !c.mute.Load() {
+				c.Send("3")
+			}
 		default:
 			c.in <- string(data)
 		}
@@ -190,6 +194,9 @@ func (c *Conn) SendBinary(data []byte) {
 	defer c.writing.Unlock()
 	c.conn.WriteMessage(websocket.BinaryMessage, data)
 }
+
+// Mute stops answering pings, as a phone does that lost its network.
+func (c *Conn) Mute() { c.mute.Store(true) }
 
 // Close cuts the connection.
 func (c *Conn) Close() { c.conn.Close() }
