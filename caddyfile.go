@@ -102,6 +102,7 @@ func claim(h httpcaddyfile.Helper, handler *Handler) error {
 //			accept               off|<n>/s [burst <n>]
 //			connections_per_user off|<n>
 //			events               off|<n>/s [burst <n>]
+//			bytes                off|<size>/s [burst <size>]
 //			fanout               off|<size>/s [burst <size>]
 //			rooms                off|<n>
 //			outbox               off|<size>

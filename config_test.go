@@ -23,6 +23,11 @@ func TestAutoConnections(t *testing.T) {
 
 func TestLimitsOff(t *testing.T) {
 	off := (&Limits{Connections: -1, Rooms: -1, Outbox: -1, Handshake: -1}).orDefaults()
+	for name, r := range map[string]Rate{"accept": {PerSecond: -1}, "bytes": {PerSecond: -1, Burst: 5}} {
+		if !r.budget().Off() {
+			t.Errorf("%s is not off", name)
+		}
+	}
 	if off.Connections != 0 { // no limit, in the engine's terms
 		t.Errorf("connections: got %d", off.Connections)
 	}

@@ -45,6 +45,11 @@ type Limits struct {
 	// second, burst 200.
 	Events Rate `json:"events,omitzero"`
 
+	// The bytes that are read from one connection; what it sends beyond waits
+	// until more may be read. Ten times that for a user, as above. Default:
+	// 256000 a second, burst 4000000.
+	Bytes Rate `json:"bytes,omitzero"`
+
 	// The bytes that the events of one connection may cause to be sent, to all
 	// receivers together; emit and broadcast beyond are refused with
 	// RATE_LIMITED. Ten times that for a user, as above. One message is always
@@ -102,6 +107,7 @@ func (l *Limits) orDefaults() Limits {
 	c.Accept = c.Accept.or(Rate{PerSecond: 1000})
 	c.ConnectionsPerUser = max(cmp.Or(c.ConnectionsPerUser, 20), 0)
 	c.Events = c.Events.or(Rate{PerSecond: 100, Burst: 200})
+	c.Bytes = c.Bytes.or(Rate{PerSecond: 256_000, Burst: 4_000_000})
 	c.Fanout = c.Fanout.or(Rate{PerSecond: 20_000_000, Burst: 100_000_000})
 	if c.Rooms < 0 {
 		c.Rooms = math.MaxInt
@@ -152,6 +158,8 @@ func (l *Limits) unmarshalOption(d *caddyfile.Dispenser) error {
 		l.Accept, err = rateArgs(d.RemainingArgs(), positive)
 	case "events":
 		l.Events, err = rateArgs(d.RemainingArgs(), positive)
+	case "bytes":
+		l.Bytes, err = rateArgs(d.RemainingArgs(), size)
 	case "fanout":
 		l.Fanout, err = rateArgs(d.RemainingArgs(), size)
 	default:

@@ -39,6 +39,10 @@ http://127.0.0.1:{$PORT} {
 	import site
 	realtime {
 		hub open
+		limits {
+			bytes off
+			fanout off
+		}
 		origins same https://example.com https://*.example.org
 		use rooms chat
 		on handshake {
@@ -89,6 +93,8 @@ http://127.0.0.1:{$TIGHT} {
 			rooms 3
 			outbox 300KB
 			handshake 1s
+			bytes off
+			fanout off
 		}
 		on join {
 			join data

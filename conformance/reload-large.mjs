@@ -38,6 +38,7 @@ http://127.0.0.1:{$PORT} {
 			connections 20000
 			accept off
 			events off
+			bytes off
 			fanout off
 		}
 		on sub {

@@ -32,14 +32,19 @@ type conn struct {
 	ending  atomic.Bool   // the peer sends no more: read until the end shows
 
 	// Owned by the reader, of which there is one at a time.
-	probing bool // the upgrade that it is for is not complete
-	discard bool // what comes after a violation means nothing
-	fresh   bool // a message was completed by this input
-	timed   bool // the session waits for the rest of a message
+	unpaid  int32 // bytes of input that pause has not counted
+	polled  bool  // the poller watches it
+	probing bool  // the upgrade that it is for is not complete
+	discard bool  // what comes after a violation means nothing
+	fresh   bool  // a message was completed by this input
+	timed   bool  // the session waits for the rest of a message
 	partial *partial
 
-	writeBy    instant // the write deadline of a secure connection; the session's writer's
-	peerClosed bool    // guarded by the session's mu
+	writeBy instant // the write deadline of a secure connection; the session's writer's
+
+	// Guarded by the session's mu.
+	resume     instant // when to read again; 0: nobody pauses
+	peerClosed bool
 }
 
 // partial is the input that is not a complete message yet.
@@ -70,7 +75,9 @@ func newConn(nc net.Conn, s *Session, deflate bool) *conn {
 
 // start begins to read.
 func (c *conn) start() {
+	c.polled = true
 	if !c.session.server.poller.watch(c) {
+		c.polled = false
 		go c.readAll()
 	}
 }
@@ -119,7 +126,7 @@ func (c *conn) readOnce(buf []byte) (goOn bool) {
 	b := NewBatch()
 	defer b.Flush()
 	goOn, _ = c.readBy(b, buf)
-	return goOn
+	return goOn && !c.pause(b)
 }
 
 // readBy reads and handles what came, on a connection that may have a read
@@ -133,26 +140,42 @@ func (c *conn) readBy(b *Batch, buf []byte) (goOn, late bool) {
 	if n == 0 && late {
 		return true, true
 	}
+	c.unpaid += int32(n)
 	return c.take(b, in[:off+n], err), late
 }
 
-// serve reads what is there and handles it. It reports whether c is to be
-// read again, and whether that is to be at once.
-func (c *conn) serve(b *Batch) (goOn, more bool) {
+// outcome says what is to be done with a connection after a worker's turn.
+type outcome uint8
+
+const (
+	toWait outcome = iota // until there is input
+	toRead                // at once
+	toRest                // until the wheel says so
+	toEnd                 // it is not read any more
+)
+
+// serve reads what is there and handles it. A connection that rests may be
+// served by somebody else already when serve returns.
+func (c *conn) serve(b *Batch) outcome {
 	for range readTurns {
 		in, off := c.buffer(b.slab)
 		n, err := b.try.read(c, in[off:])
 		if n == 0 && err == nil {
-			return true, false
+			return toWait
 		}
 		if !c.take(b, in[:off+n], err) {
-			return false, false
+			return toEnd
 		}
-		if n < len(in)-off && !c.ending.Load() {
-			return true, false // a short read took everything: epoll(7)
+		short := n < len(in)-off && !c.ending.Load()
+		c.unpaid += int32(n)
+		if c.pause(b) {
+			return toRest
+		}
+		if short {
+			return toWait // a short read took everything: epoll(7)
 		}
 	}
-	return true, true
+	return toRead
 }
 
 // buffer returns where to read to: behind what there is of an incomplete

@@ -84,6 +84,7 @@ type Config struct {
 	SessionsPerIP    int           // open sessions of one address; beyond: 503; 0: no limit
 	ConnectRate      budget.Rate   // handshakes of one address; beyond: 503; default: no limit
 	Accept           budget.Rate   // handshakes of all; beyond: 503; default: no limit
+	Bytes            budget.Rate   // input of one session, tenfold of those that share an account; beyond, it is read later; default: no limit
 	Outbox           int           // bytes of backlog of one session; one message always fits; default 4,000,000
 	Compression      int           // permessage-deflate for messages of at least so many bytes; 0: off
 	NoPolling        bool          // refuse the polling transport

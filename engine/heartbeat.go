@@ -63,6 +63,7 @@ func (s *Session) check(b *Batch) {
 		s.scheduleLocked()
 		return
 	}
+	s.resumeLocked(now)
 	if due(s.upgradeDue) {
 		s.dropProbeLocked(emptyClose)
 	}
@@ -89,6 +90,9 @@ func (s *Session) check(b *Batch) {
 func (s *Session) pingLocked(b *Batch, now instant) {
 	s.pinged, s.extended = true, false
 	s.beat = max(s.beat, now-instant(2*s.config.tick())) + instant(s.config.PingTimeout)
+	if s.ws != nil {
+		s.excuseLocked(s.ws.resume)
+	}
 	f := pingPacket
 	if s.kind == PlainText {
 		f = controlPing
@@ -112,6 +116,9 @@ func (s *Session) scheduleLocked() {
 		earliest(s.establish)
 		earliest(s.inputDue)
 		earliest(s.upgradeDue)
+		if s.ws != nil {
+			earliest(s.ws.resume)
+		}
 		if s.marked > 0 {
 			earliest(s.stalled)
 		}

@@ -113,6 +113,15 @@ func (p *poller) wakeLocked(c *conn) {
 	}
 }
 
+// resume has c, which rests, read again.
+func (p *poller) resume(c *conn) {
+	if c.secure {
+		go c.readRested()
+	} else {
+		p.server.workers.ready(c)
+	}
+}
+
 func (p *poller) openLocked() bool {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {

@@ -14,6 +14,7 @@ type poller struct{}
 
 func (p *poller) init(*Server)       {}
 func (p *poller) watch(c *conn) bool { return false }
+func (p *poller) resume(c *conn)     {}
 func (p *poller) remove(c *conn)     {}
 func (p *poller) retire()            {}
 func (p *poller) closed(c *conn)     {}

@@ -208,7 +208,9 @@ func (q *request) post() {
 	buf := bodies.Get().(*bytes.Buffer)
 	defer bodies.Put(buf)
 	buf.Reset()
+	q.hold()
 	err := q.readBody(buf)
+	s.spend(nil, buf.Len())
 	alone := s.endPost()
 	switch {
 	case !alone:
@@ -227,7 +229,10 @@ func (q *request) post() {
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // post is a POST whose body is being read.
-type post struct{ rc *http.ResponseController }
+type post struct {
+	rc    *http.ResponseController
+	ended chan struct{} // closed with the session; nil unless the POST waits for that
+}
 
 // startPost notes that a POST is being read. A second one at a time ends the
 // session, and the first.
@@ -242,7 +247,7 @@ func (s *Session) startPost(w http.ResponseWriter) bool {
 		s.failLocked(TransportError, closeNoStatus)
 		return false
 	}
-	s.post = &post{http.NewResponseController(innermost(w))}
+	s.post = &post{rc: http.NewResponseController(innermost(w))}
 	return true
 }
 

@@ -79,7 +79,7 @@ func NewServer(h Handler, c Config) *Server {
 	return s
 }
 
-// Update makes c apply to sessions that open from now on.
+// Update makes c apply to sessions that open from now on; its Bytes to all.
 func (s *Server) Update(c Config) {
 	c = c.withDefaults()
 	s.config.Store(&c)

@@ -37,9 +37,10 @@ type Session struct {
 	timer timer // guarded by the wheel
 
 	account atomic.Pointer[budget.Account] // shared with others; nil: with nobody
+	bytes   budget.Bucket                  // input
 
-	// Guarded by mu. mu is taken last: nothing but the wheel's lock is taken,
-	// and nothing is called, while it is held.
+	// Guarded by mu. mu is taken last: nothing but the locks of the wheel and
+	// the workers is taken, and nothing is called, while it is held.
 	mu       sync.Mutex
 	state    state
 	reason   Reason
@@ -225,6 +226,10 @@ func (s *Session) endLocked(reason Reason) {
 		return
 	}
 	s.state, s.reason = closing, reason
+	if s.post != nil && s.post.ended != nil {
+		close(s.post.ended)
+	}
+	s.resumeLocked(0)
 	s.endPollingLocked()
 	if !s.busy {
 		go s.conclude()

@@ -34,8 +34,13 @@ func (c *conn) startSecure() { c.readSecure(c.readHeld) }
 // readArrived reads what the poller has told of.
 func (c *conn) readArrived() { c.readSecure(c.readBurst) }
 
+// readRested goes on where a pause was; there may be nothing to read.
+func (c *conn) readRested() {
+	c.readSecure(func(b *Batch, buf []byte) bool { return !c.arrived(b) || c.readBurst(b, buf) })
+}
+
 // readSecure reads until there is nothing more, beginning with first, and
-// leaves c to the poller.
+// leaves c to the poller, or to the wheel if it has to rest.
 func (c *conn) readSecure(first func(*Batch, []byte) bool) {
 	defer c.session.server.caught("reader", c.session)
 	buf := smallBuffers.Get().(*[smallRead]byte)
@@ -43,6 +48,9 @@ func (c *conn) readSecure(first func(*Batch, []byte) bool) {
 	b := NewBatch()
 	defer b.Flush()
 	for read := first; read(b, buf[:]); read = c.readBurst {
+		if c.pause(b) {
+			return
+		}
 		runtime.Gosched() // those that were told of with c add to what goes out
 		b.write()
 		for !c.arrived(b) {
@@ -62,7 +70,7 @@ func (c *conn) readBurst(b *Batch, buf []byte) (goOn bool) {
 		if !goOn || !c.readHeld(b, buf) {
 			return false
 		}
-		if late || turn == turnSize || !c.arrived(b) {
+		if late || turn == turnSize || c.unpaid >= readSize || !c.arrived(b) {
 			return true
 		}
 		_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))

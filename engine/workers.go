@@ -115,11 +115,14 @@ func (w *workers) turn(b *Batch, c *conn) {
 
 // serve gives c one turn.
 func (w *workers) serve(b *Batch, c *conn) {
-	goOn, more := c.serve(b)
-	switch {
-	case !goOn:
+	switch c.serve(b) {
+	case toEnd:
 		w.server.poller.remove(c)
-	case more || !c.park():
+	case toRead:
 		w.ready(c)
+	case toWait:
+		if !c.park() {
+			w.ready(c)
+		}
 	}
 }
