@@ -106,6 +106,7 @@ func claim(h httpcaddyfile.Helper, handler *Handler) error {
 //			fanout               off|<size>/s [burst <size>]
 //			rooms                off|<n>
 //			outbox               off|<size>
+//			memory               auto|off|<size>
 //			handshake            off|<duration>
 //		}
 //		auth <method> {

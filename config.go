@@ -189,6 +189,7 @@ func (h *Handler) build(ctx caddy.Context) (*generation, error) {
 			Accept:           limits.Accept.budget(),
 			Bytes:            limits.Bytes.budget(),
 			Outbox:           limits.Outbox,
+			Memory:           limits.Memory,
 			Compression:      h.Compression,
 			NoPolling:        !h.transport("polling") || !h.protocol("socketio"),
 			NoWebSocket:      !h.transport("websocket") || !h.protocol("socketio"),

@@ -21,6 +21,15 @@ func TestAutoConnections(t *testing.T) {
 	}
 }
 
+func TestAutoMemory(t *testing.T) {
+	if got := autoMemory(512 << 20); got != 256<<20 {
+		t.Errorf("got %d", got)
+	}
+	if got := autoMemory(math.MaxInt64); got != 1_000_000_000 {
+		t.Errorf("without a limit: got %d", got)
+	}
+}
+
 func TestLimitsOff(t *testing.T) {
 	off := (&Limits{Connections: -1, Rooms: -1, Outbox: -1, Handshake: -1}).orDefaults()
 	for name, r := range map[string]Rate{"accept": {PerSecond: -1}, "bytes": {PerSecond: -1, Burst: 5}} {

@@ -11,10 +11,14 @@ import (
 
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/budget"
 )
 
 // instances holds what outlives configs: hub name → *instance.
 var instances = caddy.NewUsagePool()
+
+// processMemory counts what the clients of all hubs make the process hold.
+var processMemory budget.Memory
 
 // A generation is what one config says about one hub. It is immutable once
 // the config is provisioned.
@@ -95,7 +99,9 @@ func (i *instance) applyLocked(g *generation) {
 		h.Update(g.config)
 		return
 	}
-	i.hub.Store(hub.New(g.config))
+	c := g.config
+	c.Engine.UsedMemory = &processMemory
+	i.hub.Store(hub.New(c))
 }
 
 // server is where to serve a request that came to a handler of g, or nil if

@@ -3,6 +3,7 @@ package realtime
 import (
 	"cmp"
 	"math"
+	"runtime/debug"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -65,6 +66,15 @@ type Limits struct {
 	// Default: 4000000.
 	Outbox int `json:"outbox,omitempty"`
 
+	// The bytes that clients together may make the process hold: messages that
+	// they have not taken, input that is not complete, events that wait. Near
+	// it, from 80 % on, new connections are refused and volatile events are
+	// dropped; beyond it, the clients that have left most unread are
+	// disconnected as slow consumers. It is compared with what all hubs hold.
+	// Default: half of the process's memory limit (GOMEMLIMIT), which Caddy
+	// sets to 90 % of what its container or machine has; without one, 1 GB.
+	Memory int `json:"memory,omitempty"`
+
 	// The time a client has to join its first namespace. Default: 10s.
 	Handshake caddy.Duration `json:"handshake,omitempty"`
 }
@@ -115,6 +125,10 @@ func (l *Limits) orDefaults() Limits {
 	if c.Outbox < 0 {
 		c.Outbox = math.MaxInt / 2 // leaves room for adding to it
 	}
+	if c.Memory == 0 {
+		c.Memory = autoMemory(debug.SetMemoryLimit(-1))
+	}
+	c.Memory = max(c.Memory, 0)
 	if c.Handshake < 0 {
 		c.Handshake = caddy.Duration(10 * 365 * 24 * time.Hour)
 	}
@@ -129,6 +143,15 @@ func autoConnections(files uint64) int {
 		return most
 	}
 	return min(max(int(files)*8/10-500, least), most)
+}
+
+// autoMemory leaves half of the process's memory limit for everything else and
+// for the garbage collector's delay.
+func autoMemory(limit int64) int {
+	if limit == math.MaxInt64 { // none
+		return 1_000_000_000
+	}
+	return int(limit / 2)
 }
 
 func (h *Handler) unmarshalLimits(d *caddyfile.Dispenser) error {
@@ -191,6 +214,10 @@ func (l *Limits) unmarshalNumber(d *caddyfile.Dispenser) error {
 		l.Rooms, err = count(arg)
 	case "outbox":
 		l.Outbox, err = sizeOrOff(arg)
+	case "memory":
+		if arg != "auto" {
+			l.Memory, err = sizeOrOff(arg)
+		}
 	case "handshake":
 		l.Handshake, err = durationOrOff(arg)
 	default:

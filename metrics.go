@@ -14,6 +14,7 @@ import (
 // go on over reloads.
 type metrics struct {
 	sessions, sockets, rooms, handshakes, exhausted, closed, events, refused, panics *prometheus.Desc
+	memory                                                                           *prometheus.Desc // of the process, not of one hub
 }
 
 var processMetrics = newMetrics()
@@ -23,6 +24,7 @@ func newMetrics() *metrics {
 		return prometheus.NewDesc("caddy_realtime_"+name, help, append([]string{"hub"}, labels...), nil)
 	}
 	return &metrics{
+		memory:     prometheus.NewDesc("caddy_realtime_memory_held_bytes", "What clients make the process hold.", []string{"use"}, nil),
 		sessions:   desc("sessions", "Open connections.", "transport"),
 		sockets:    desc("sockets", "Sockets in all namespaces."),
 		rooms:      desc("rooms", "Rooms in all namespaces, without those of one socket or user."),
@@ -49,13 +51,16 @@ func registerMetrics(ctx caddy.Context) error {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.sessions, m.sockets, m.rooms, m.handshakes, m.exhausted, m.closed, m.events, m.refused, m.panics} {
+	for _, d := range []*prometheus.Desc{m.sessions, m.sockets, m.rooms, m.memory, m.handshakes, m.exhausted, m.closed, m.events, m.refused, m.panics} {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	processMemory.Each(func(use string, bytes int64) {
+		ch <- prometheus.MustNewConstMetric(m.memory, prometheus.GaugeValue, float64(bytes), use)
+	})
 	// Not within Range: it holds the pool's lock, and ch may block.
 	found := map[string]*instance{}
 	instances.Range(func(name, i any) bool {

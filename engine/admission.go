@@ -43,6 +43,9 @@ func (s *Server) admit(q *request) (kind budget.Kind, ok bool) {
 			return budget.ConnectionsPerIP, false
 		}
 	}
+	if s.tight() {
+		return budget.MemoryUse, false
+	}
 	if !s.mayOpen(c.MaxSessions) {
 		return budget.Connections, false
 	}

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"unicode/utf8"
+
+	"github.com/caddy-realtime/realtime/internal/budget"
 )
 
 const (
@@ -51,6 +53,7 @@ type conn struct {
 type partial struct {
 	rest       []byte // of a frame
 	message    []byte // the fragments so far
+	held       int    // bytes that are counted as memory
 	op         byte   // of the message; 0: none has begun
 	compressed bool
 }
@@ -213,11 +216,13 @@ func (c *conn) take(b *Batch, data []byte, err error) (goOn bool) {
 		used, bad := c.consume(b, data)
 		c.discard = false
 		if bad != nil {
+			c.drop()
 			return c.refuse(bad)
 		}
 		c.keep(data[used:])
 	}
 	if err != nil {
+		c.drop()
 		c.lost()
 		return false
 	}
@@ -251,6 +256,7 @@ func (c *conn) consume(b *Batch, data []byte) (used int, err error) {
 // keep keeps the incomplete frame that input ended with, and watches that a
 // begun message is completed in time.
 func (c *conn) keep(rest []byte) {
+	defer c.holdPartial(c.partial)
 	if len(rest) > 0 {
 		if c.partial == nil {
 			c.partial = &partial{}
@@ -274,6 +280,28 @@ func (c *conn) keep(rest []byte) {
 	} else {
 		c.session.inputBy(0)
 	}
+}
+
+// holdPartial counts what is kept, where was is what was kept before.
+func (c *conn) holdPartial(was *partial) {
+	grown := 0
+	if was != nil {
+		grown, was.held = -was.held, 0
+	}
+	if p := c.partial; p != nil {
+		p.held = cap(p.rest) + cap(p.message)
+		grown += p.held
+	}
+	if grown != 0 {
+		c.session.server.Hold(budget.Input, grown)
+	}
+}
+
+// drop forgets what was not completed.
+func (c *conn) drop() {
+	was := c.partial
+	c.partial = nil
+	c.holdPartial(was)
 }
 
 // inputBy sets when a begun message must be complete; 0: none has begun.

@@ -73,24 +73,26 @@ func (r Reason) index() int {
 // Config is what a Server works by. The zero value of a field means its
 // default.
 type Config struct {
-	PingInterval     time.Duration // time between a pong and the next ping; default 25s
-	PingTimeout      time.Duration // time to answer a ping; default 20s
-	UpgradeTimeout   time.Duration // time to complete an upgrade; default 10s
-	HandshakeTimeout time.Duration // time until the handler must call Session.Established; default 10s
-	InputTimeout     time.Duration // time to complete a begun frame, message or POST; default 20s
-	WriteTimeout     time.Duration // age of the oldest unwritten message at which a session is a slow consumer; default 15s
-	MaxPayload       int           // bytes of one message or POST body, announced as maxPayload; default 1,000,000
-	MaxSessions      int           // open sessions; beyond: 503; 0: no limit
-	SessionsPerIP    int           // open sessions of one address; beyond: 503; 0: no limit
-	ConnectRate      budget.Rate   // handshakes of one address; beyond: 503; default: no limit
-	Accept           budget.Rate   // handshakes of all; beyond: 503; default: no limit
-	Bytes            budget.Rate   // input of one session, tenfold of those that share an account; beyond, it is read later; default: no limit
-	Outbox           int           // bytes of backlog of one session; one message always fits; default 4,000,000
-	Compression      int           // permessage-deflate for messages of at least so many bytes; 0: off
-	NoPolling        bool          // refuse the polling transport
-	NoWebSocket      bool          // refuse the WebSocket transport and upgrades to it
-	Plain            bool          // accept plain WebSockets: an upgrade without EIO, transport and sid
-	Logger           *slog.Logger  // default: discard
+	PingInterval     time.Duration  // time between a pong and the next ping; default 25s
+	PingTimeout      time.Duration  // time to answer a ping; default 20s
+	UpgradeTimeout   time.Duration  // time to complete an upgrade; default 10s
+	HandshakeTimeout time.Duration  // time until the handler must call Session.Established; default 10s
+	InputTimeout     time.Duration  // time to complete a begun frame, message or POST; default 20s
+	WriteTimeout     time.Duration  // age of the oldest unwritten message at which a session is a slow consumer; default 15s
+	MaxPayload       int            // bytes of one message or POST body, announced as maxPayload; default 1,000,000
+	MaxSessions      int            // open sessions; beyond: 503; 0: no limit
+	SessionsPerIP    int            // open sessions of one address; beyond: 503; 0: no limit
+	ConnectRate      budget.Rate    // handshakes of one address; beyond: 503; default: no limit
+	Accept           budget.Rate    // handshakes of all; beyond: 503; default: no limit
+	Bytes            budget.Rate    // input of one session, tenfold of those that share an account; beyond, it is read later; default: no limit
+	Outbox           int            // bytes of backlog of one session; one message always fits; default 4,000,000
+	Memory           int            // bytes that clients may make the process hold: at 80 % nobody new comes in, at 100 % the largest backlogs are closed; default: no limit
+	UsedMemory       *budget.Memory // counts them; taken by NewServer only; default: one of its own
+	Compression      int            // permessage-deflate for messages of at least so many bytes; 0: off
+	NoPolling        bool           // refuse the polling transport
+	NoWebSocket      bool           // refuse the WebSocket transport and upgrades to it
+	Plain            bool           // accept plain WebSockets: an upgrade without EIO, transport and sid
+	Logger           *slog.Logger   // default: discard
 }
 
 func (c Config) withDefaults() Config {

@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/base64"
 	"sync"
+	"sync/atomic"
 )
 
 // Frames is an immutable run of one or more messages that go out contiguous
@@ -17,8 +18,14 @@ type Frames struct {
 	raw  bool   // no messages: an HTTP head or control frames
 	own  bool   // the engine's own, not worth compressing
 
-	deflate  sync.Once
-	deflated []byte // data with each message compressed, made when first needed
+	holders  atomic.Int32 // outboxes in which it waits, as far as they are counted
+	deflated atomic.Pointer[deflated]
+}
+
+// deflated is data with each message compressed, made when first needed.
+type deflated struct {
+	once sync.Once
+	data []byte
 }
 
 // NewFrames encodes head, text or binary, followed by attachments as binary
@@ -109,6 +116,11 @@ func (f *Frames) on(c *conn) []byte {
 	if c.compress == 0 || f.own || len(f.data) < c.compress {
 		return f.data
 	}
-	f.deflate.Do(func() { f.deflated = deflateFrames(f.data) })
-	return f.deflated
+	d := f.deflated.Load()
+	if d == nil {
+		f.deflated.CompareAndSwap(nil, &deflated{})
+		d = f.deflated.Load()
+	}
+	d.once.Do(func() { d.data = deflateFrames(f.data) })
+	return d.data
 }

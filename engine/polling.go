@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/caddy-realtime/realtime/internal/budget"
 )
 
 // noopDelay is how long a poll waits for messages while an upgrade is in
@@ -52,6 +54,7 @@ func (q *request) openPolling() {
 
 // takeLocked takes everything from the outbox.
 func (s *Session) takeLocked() []*Frames {
+	s.unholdLocked()
 	frames := s.outbox[s.head:]
 	s.outbox, s.head, s.offset, s.queued, s.marked = nil, 0, 0, 0, 0
 	return frames
@@ -80,6 +83,8 @@ func (q *request) write(contentType string, body []byte) {
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
 	q.w.WriteHeader(http.StatusOK)
+	q.server.Hold(budget.Outboxes, len(body))
+	defer q.server.Hold(budget.Outboxes, -len(body))
 	// The client is gone if this fails, which its next request does not tell:
 	// Engine.IO polling is at most once.
 	_, _ = q.w.Write(body)
@@ -269,6 +274,12 @@ func (q *request) readBody(buf *bytes.Buffer) error {
 	// in Caddy a zero time would install another limit. Where deadlines are
 	// not supported, the server's limit remains.
 	_ = http.NewResponseController(q.w).SetReadDeadline(time.Now().Add(q.session.config.InputTimeout))
+	size := q.r.ContentLength
+	if size < 0 {
+		size = limit
+	}
+	q.server.Hold(budget.Input, int(size))
+	defer q.server.Hold(budget.Input, -int(size))
 	n, err := buf.ReadFrom(io.LimitReader(q.r.Body, limit+1))
 	if n > limit {
 		return errTooBig

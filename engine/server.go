@@ -58,6 +58,8 @@ type Server struct {
 	results    [results]atomic.Uint64 // of handshakes
 	exhausted  budget.Counts
 	accepted   budget.Bucket
+	memory     *budget.Memory
+	relieving  atomic.Bool
 	addresses  budget.Accounts[netip.Addr]
 
 	// size is len(sessions), for those who must not take mu.
@@ -72,6 +74,9 @@ type Server struct {
 // NewServer returns a Server that reports to h.
 func NewServer(h Handler, c Config) *Server {
 	s := &Server{handler: h, start: time.Now().Add(-time.Nanosecond), sessions: map[string]*Session{}}
+	if s.memory = c.UsedMemory; s.memory == nil {
+		s.memory = new(budget.Memory)
+	}
 	s.wheel.init(s)
 	s.workers.init(s)
 	s.poller.init(s)
@@ -79,7 +84,8 @@ func NewServer(h Handler, c Config) *Server {
 	return s
 }
 
-// Update makes c apply to sessions that open from now on; its Bytes to all.
+// Update makes c apply to sessions that open from now on; its Bytes and
+// Memory to all.
 func (s *Server) Update(c Config) {
 	c = c.withDefaults()
 	s.config.Store(&c)

@@ -65,6 +65,7 @@ type Session struct {
 	batch   *Batch // the last batch that was told to flush this session
 	writing bool   // somebody writes to ws
 	blocked bool   // ws takes no more; a goroutine waits for it
+	held    int32  // messages from head that are counted as memory
 	marked  int    // messages up to the one whose age is watched; 0: none
 	stalled instant
 	wroteAt instant // when the write in progress began, if it may block
@@ -132,14 +133,15 @@ func (s *Session) Send(b *Batch, f *Frames) {
 	s.queueLocked(b, f)
 }
 
-// SendVolatile is Send, but drops f when the client cannot take it right now.
+// SendVolatile is Send, but drops f when the client cannot take it right now,
+// or memory is tight.
 func (s *Session) SendVolatile(b *Batch, f *Frames) {
 	if s.base64 {
 		f = f.textOnly()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == open && !s.blockedLocked() {
+	if s.state == open && !s.blockedLocked() && !s.server.tight() {
 		s.queueLocked(b, f)
 	}
 }
@@ -288,6 +290,7 @@ func (s *Session) lingering() bool {
 func (s *Session) finish() {
 	s.mu.Lock()
 	s.finished = true
+	s.unholdLocked()
 	s.outbox, s.head, s.offset, s.queued = nil, 0, 0, 0
 	s.mu.Unlock()
 	s.server.forget(s)

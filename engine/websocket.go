@@ -67,6 +67,7 @@ func (s *Session) attach(b *Batch, c *conn, head *Frames) bool {
 		return false
 	}
 	s.ws = c
+	s.unholdLocked()
 	s.outbox = append([]*Frames{head}, s.outbox[s.head:]...)
 	s.head = 0
 	s.queued += head.Len()

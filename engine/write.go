@@ -20,10 +20,12 @@ func (s *Session) flush(b *Batch) {
 	}
 	if s.ws == nil {
 		s.answerPollLocked()
+		s.holdLocked()
 		return
 	}
 	c := s.ws
 	if s.writing || s.finished || s.head == len(s.outbox) {
+		s.holdLocked()
 		return
 	}
 	s.writing = true
@@ -41,6 +43,7 @@ func (s *Session) flush(b *Batch) {
 		}
 		if !whole {
 			s.blocked = true
+			s.holdLocked()
 			go s.write(c)
 			return
 		}
@@ -98,6 +101,10 @@ func (s *Session) wroteLocked(c *conn, n int) {
 			break
 		}
 		n -= rest
+		if s.held > 0 {
+			s.held--
+			s.releaseLocked(f)
+		}
 		s.outbox[s.head] = nil
 		s.head++
 		s.offset = 0
@@ -144,6 +151,7 @@ func (s *Session) drainedLocked(c *conn) {
 
 // writeFailedLocked ends a session whose connection does not work.
 func (s *Session) writeFailedLocked(err error) {
+	s.unholdLocked()
 	s.outbox, s.head, s.offset, s.queued, s.marked = nil, 0, 0, 0, 0
 	s.cut = true
 	if s.state != open {

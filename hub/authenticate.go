@@ -214,6 +214,7 @@ func identityRefusal(err error) *Refusal {
 func (s *Socket) turnAway(b *engine.Batch, r *Refusal) {
 	told := r != nil && !s.isGone()
 	s.depart(expelled)
+	s.discard()
 	s.client.forget(s)
 	if told {
 		s.client.refuseConnect(b, s.ns.wire, r)

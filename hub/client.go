@@ -25,6 +25,7 @@ type client struct {
 	// Owned by the reader.
 	decoder parser.Decoder
 	partial *time.Timer // runs while a packet waits for its attachments
+	held    int32       // bytes of that packet, counted as memory
 	silent  bool        // a plain client that has to say who it is first
 
 	events, fanout, connects budget.Bucket
@@ -45,7 +46,7 @@ func (c *client) Message(b *engine.Batch, data []byte, binary bool) {
 	run := calls.Get().(*call)
 	p := &run.packet
 	done, err := c.decoder.Decode(data, binary, p)
-	c.watchPartial(!done && err == nil)
+	c.watchPartial(!done && err == nil, len(data))
 	if c.silent && done {
 		c.firstPlain(b, p)
 	}
@@ -64,14 +65,21 @@ func (c *client) Message(b *engine.Batch, data []byte, binary bool) {
 	}
 }
 
-// watchPartial gives a packet that has begun a time to be completed in.
-func (c *client) watchPartial(begun bool) {
+// watchPartial gives a packet that has begun a time to be completed in, and
+// counts what there is of it.
+func (c *client) watchPartial(begun bool, size int) {
 	switch {
-	case begun && c.partial == nil:
-		c.partial = time.AfterFunc(c.hub.config.Load().Engine.InputTimeout, func() { c.hub.guard("partial packet", c.abandon) })
-	case !begun && c.partial != nil:
+	case begun:
+		if c.partial == nil {
+			c.partial = time.AfterFunc(c.hub.config.Load().Engine.InputTimeout, func() { c.hub.guard("partial packet", c.abandon) })
+		}
+		c.held += int32(size)
+		c.hub.engine.Hold(budget.Input, size)
+	case c.partial != nil:
 		c.partial.Stop()
 		c.partial = nil
+		c.hub.engine.Hold(budget.Input, -int(c.held))
+		c.held = 0
 	}
 }
 
@@ -116,7 +124,7 @@ func (c *client) packet(b *engine.Batch, p *parser.Packet) {
 
 // Closed disconnects all sockets of a session that ended.
 func (c *client) Closed(b *engine.Batch, reason engine.Reason) {
-	c.watchPartial(false)
+	c.watchPartial(false, 0)
 	c.mu.Lock()
 	c.closed = true
 	sockets, user := c.sockets, c.user

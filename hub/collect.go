@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/parser"
 )
 
@@ -59,6 +60,7 @@ func (n *Namespace) collect(from *Socket, window time.Duration, e Emission, item
 	}
 	c.json = append(append(c.json, ','), item...)
 	cs.bytes += len(item)
+	n.hub.engine.Hold(budget.Batches, len(item))
 	c.items++
 	full := c.items >= maxCollected || len(c.json) >= maxCollectedBytes
 	cs.mu.Unlock()
@@ -77,7 +79,9 @@ func (n *Namespace) emitCollected(key string, c *collector) {
 		return
 	}
 	delete(cs.open, key)
-	cs.bytes -= len(c.json) - c.items // less the commas
+	size := len(c.json) - c.items // less the commas
+	cs.bytes -= size
+	n.hub.engine.Hold(budget.Batches, -size)
 	cs.mu.Unlock()
 
 	c.timer.Stop()

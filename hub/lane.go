@@ -1,6 +1,9 @@
 package hub
 
-import "github.com/caddy-realtime/realtime/engine"
+import (
+	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/internal/budget"
+)
 
 // The lane of a socket runs its calls one after another, in the order in
 // which the events came, on whatever goroutine brings the next one. A call
@@ -31,6 +34,7 @@ func (s *Socket) enter(b *engine.Batch, c *call) {
 	c.own()
 	s.waiting = append(s.waiting, c)
 	s.bytes += size
+	s.ns.hub.engine.Hold(budget.Waiting, size)
 	s.mu.Unlock()
 }
 
@@ -48,7 +52,9 @@ func (s *Socket) next() *call {
 	for len(s.waiting) > 0 {
 		c := s.waiting[0]
 		s.waiting = s.waiting[1:]
-		s.bytes -= c.packet.Args.Len()
+		size := c.packet.Args.Len()
+		s.bytes -= size
+		s.ns.hub.engine.Hold(budget.Waiting, -size)
 		if s.standing != expelled || c.kind == disconnectCall {
 			if c.peer.identity == nil { // it came before the client was known
 				c.peer.identity = s.identity.Load()
@@ -59,6 +65,14 @@ func (s *Socket) next() *call {
 	}
 	s.waiting, s.running, s.bytes = nil, false, 0
 	return nil
+}
+
+// discard forgets what waits on a socket that did not join.
+func (s *Socket) discard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ns.hub.engine.Hold(budget.Waiting, -s.bytes)
+	s.waiting, s.bytes = nil, 0
 }
 
 // run gives c to the policy and reports whether the lane may go on.

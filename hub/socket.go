@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-realtime/realtime/auth"
 	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/internal/rawjson"
 	"github.com/caddy-realtime/realtime/parser"
 )
@@ -253,7 +254,8 @@ func (s *Socket) leave(b *engine.Batch, reason string) {
 	}
 	s.mu.Lock()
 	asks := s.asks
-	s.asks = nil
+	s.ns.hub.engine.Hold(budget.Waiting, -s.asked)
+	s.asks, s.asked = nil, 0
 	s.mu.Unlock()
 	s.ns.memos.forget(s)
 
@@ -288,6 +290,7 @@ func (s *Socket) addAsk(a *ask) (id int64, r *Refusal) {
 	id = s.ns.ackIDs.Add(1) - 1
 	s.asks[id] = a
 	s.asked += a.size
+	s.ns.hub.engine.Hold(budget.Waiting, a.size)
 	return id, nil
 }
 
@@ -318,6 +321,7 @@ func (s *Socket) takeAsk(id int64) *ask {
 	}
 	delete(s.asks, id)
 	s.asked -= a.size
+	s.ns.hub.engine.Hold(budget.Waiting, -a.size)
 	if a.timer != nil {
 		a.timer.Stop()
 	}

@@ -1,0 +1,108 @@
+package engine
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/caddy-realtime/realtime/internal/budget"
+)
+
+// frameCost is what a queued message takes beside its bytes, about.
+const frameCost = 100
+
+// Memory is held in places that grow with what clients do, each counted once:
+// a message that waits in a thousand outboxes is one message. Only what waits
+// is counted, so that the usual way of a message costs nothing for it.
+
+// Hold counts n bytes more, or less, that clients make the process hold. It
+// never blocks. The server closes sessions if all is too much.
+func (s *Server) Hold(u budget.Use, n int) {
+	total := s.memory.Add(u, n)
+	limit := s.config.Load().Memory
+	if n > 0 && limit > 0 && total > int64(limit) && s.relieving.CompareAndSwap(false, true) {
+		go s.relieve()
+	}
+}
+
+// tight reports whether so much memory is held that nobody new comes in and
+// what may be dropped is.
+func (s *Server) tight() bool {
+	limit := s.config.Load().Memory
+	return limit > 0 && s.memory.Total() > int64(limit)/10*8
+}
+
+// relieve closes the sessions whose clients have left most unread until less
+// than nine tenths of the limit are held.
+func (s *Server) relieve() {
+	defer s.caught("relief", nil)
+	defer s.relieving.Store(false)
+	s.exhausted.Add(budget.MemoryUse)
+	enough := int64(s.config.Load().Memory) / 10 * 9
+	for _, session := range s.byBacklog() {
+		if s.memory.Total() <= enough {
+			return
+		}
+		session.shed()
+	}
+}
+
+// byBacklog lists the sessions whose clients have left something unread, those
+// with the most first.
+func (s *Server) byBacklog() []*Session {
+	type backlog struct {
+		session *Session
+		bytes   int
+	}
+	var all []backlog
+	for _, session := range s.all() {
+		session.mu.Lock()
+		if session.held > 0 {
+			all = append(all, backlog{session, session.queued})
+		}
+		session.mu.Unlock()
+	}
+	slices.SortFunc(all, func(a, b backlog) int { return cmp.Compare(b.bytes, a.bytes) })
+	sessions := make([]*Session, len(all))
+	for i, a := range all {
+		sessions[i] = a.session
+	}
+	return sessions
+}
+
+// shed ends the session as a slow consumer's.
+func (s *Session) shed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == open {
+		s.cut = true
+		s.endLocked(SlowConsumer)
+	}
+	s.unholdLocked()
+}
+
+// holdLocked counts what waits in the outbox and was not counted yet.
+func (s *Session) holdLocked() {
+	if s.cut {
+		return // it goes in a moment
+	}
+	for _, f := range s.outbox[s.head+int(s.held):] {
+		if f.holders.Add(1) == 1 {
+			s.server.Hold(budget.Outboxes, f.Len()+frameCost)
+		}
+		s.held++
+	}
+}
+
+// unholdLocked undoes holdLocked: what is left waits for a moment at most.
+func (s *Session) unholdLocked() {
+	for ; s.held > 0; s.held-- {
+		s.releaseLocked(s.outbox[s.head+int(s.held)-1])
+	}
+}
+
+// releaseLocked takes off one that was counted.
+func (s *Session) releaseLocked(f *Frames) {
+	if f.holders.Add(-1) == 0 {
+		s.server.Hold(budget.Outboxes, -f.Len()-frameCost)
+	}
+}
