@@ -196,7 +196,7 @@ func (h *Hub) acquire(name []byte) (n *Namespace, busy bool) {
 		}
 		dynamic := spec.Pattern != nil
 		if dynamic {
-			if h.dynamic >= c.DynamicNamespaces {
+			if h.dynamic >= c.DynamicNamespaces && !h.forgetUnusedLocked() {
 				return nil, true
 			}
 			h.dynamic++
@@ -205,22 +205,60 @@ func (h *Hub) acquire(name []byte) (n *Namespace, busy bool) {
 		h.namespaces[n.name] = n
 	}
 	n.refs++
+	n.reuseLocked()
 	return n, false
 }
 
+// unused is how long a namespace that exists because of a pattern outlives its
+// last socket: whoever reconnects finds it as it was.
+const unused = 30 * time.Second
+
 // release undoes one acquire. A namespace that exists because of a pattern
-// goes with its last socket.
+// goes some time after its last socket, and at once if it never had one.
 func (h *Hub) release(n *Namespace) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n.refs--
-	if n.refs == 0 && n.dynamic && h.namespaces[n.name] == n {
+	switch {
+	case n.refs > 0 || !n.dynamic || h.namespaces[n.name] != n:
+	case n.inhabited.Load():
+		n.unused = time.AfterFunc(unused, func() { h.guard("namespace", func() { h.expire(n) }) })
+	default:
 		h.forgetLocked(n)
 		h.settle(n)
 	}
 }
 
+// expire forgets a namespace that is still unused.
+func (h *Hub) expire(n *Namespace) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n.refs == 0 && h.namespaces[n.name] == n {
+		h.forgetLocked(n)
+	}
+}
+
+// forgetUnusedLocked makes room for a namespace; false if all are in use.
+func (h *Hub) forgetUnusedLocked() bool {
+	for _, n := range h.namespaces {
+		if n.dynamic && n.refs == 0 {
+			h.forgetLocked(n)
+			return true
+		}
+	}
+	return false
+}
+
+// reuseLocked stops what expire would do.
+func (n *Namespace) reuseLocked() {
+	if n.unused != nil {
+		n.unused.Stop()
+		n.unused = nil
+	}
+}
+
 func (h *Hub) forgetLocked(n *Namespace) {
+	n.reuseLocked()
 	delete(h.namespaces, n.name)
 	if n.dynamic {
 		h.dynamic--

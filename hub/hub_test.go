@@ -300,12 +300,51 @@ func TestNamespacePattern(t *testing.T) {
 		a.Expect(`44/room-12x,{"message":"Invalid namespace"}`)
 		b.Send("41/room-2")
 		synctest.Wait()
-		if got := len(h.Stats().Namespaces); got != 1 {
-			t.Errorf("%d namespaces after the last socket left one", got)
+		if got := len(h.Stats().Namespaces); got != 2 {
+			t.Errorf("%d namespaces right after the last socket left one", got)
 		}
-		a.Join("/room-3", "")
-		a.Send("40/room-4,") // one too many: passing, so no CONNECT_ERROR
+		a.Join("/room-3", "") // takes the place of the one that nobody is in
+		a.Send("40/room-4,")  // one too many: passing, so no CONNECT_ERROR
 		a.Expect("")
+	})
+}
+
+func TestNamespacesExpire(t *testing.T) {
+	refuse := func(c hub.Call) { c.End(&hub.Refusal{Code: hub.Forbidden, Message: "No"}) }
+	c := hub.Config{Namespaces: []hub.NamespaceConfig{
+		{Name: "/", Policy: &script{}},
+		{Pattern: regexp.MustCompile(`/no-\d+`), Policy: &script{connect: refuse}},
+		{Pattern: regexp.MustCompile(`/room-\d+`), Policy: &script{event: rooms}},
+	}}
+	serveConfig(t, c, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		count := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			if got := len(h.Stats().Namespaces); got != want {
+				t.Errorf("%d namespaces, want %d", got, want)
+			}
+		}
+		a := n.WebSocket(wsPath)
+		a.Join("/", "")
+		for i := range 5 { // of those that nobody gets into, nothing is left
+			a.Send(fmt.Sprintf("40/no-%d,", i))
+			a.Expect(fmt.Sprintf(`44/no-%d,{"message":"No"}`, i))
+		}
+		count(1)
+		for i := range 5 {
+			name := fmt.Sprintf("/room-%d", i)
+			a.Join(name, "")
+			a.Send("41" + name + ",")
+		}
+		count(6)
+		time.Sleep(20 * time.Second)
+		a.Join("/room-0", "")
+		count(6)
+		time.Sleep(20 * time.Second)
+		count(2)
+		a.Close()
+		time.Sleep(31 * time.Second)
+		count(1)
 	})
 }
 

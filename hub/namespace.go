@@ -20,6 +20,9 @@ type Namespace struct {
 	spec   atomic.Pointer[NamespaceConfig]
 	ackIDs atomic.Int64 // the last acknowledgement id asked of clients
 	refs   int          // sockets, and connects under way; guarded by Hub.mu
+	unused *time.Timer  // runs while nobody is in a dynamic one; guarded by Hub.mu
+
+	inhabited atomic.Bool // there was a socket in it
 
 	collectors collectors
 	memos      memos
@@ -93,6 +96,7 @@ func (n *Namespace) add(s *Socket, hello func()) bool {
 		addMember(indexed(n.users, id, UserRoom), s)
 	}
 	s.joined = true
+	n.inhabited.Store(true)
 	n.entered(s, "")
 	n.arrived(s, "")
 	hello()

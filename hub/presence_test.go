@@ -243,7 +243,9 @@ func TestPresenceOfNamespacesThatGo(t *testing.T) {
 			synctest.Wait()
 		}
 		visit("/room-1", "ann", `["ann"]`)
-		visit("/room-1", "bob", `["bob"]`)
+		visit("/room-1", "bob", `["ann","bob"]`)
+		time.Sleep(31 * time.Second) // then it goes
+		visit("/room-1", "eve", `["eve"]`)
 		visit("/goes", "ann", `["ann"]`)
 		visit("/goes", "bob", `["ann","bob"]`)
 		h.Update(config("/"))
