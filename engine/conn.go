@@ -25,6 +25,7 @@ type conn struct {
 	session  *Session
 	raw      syscall.RawConn // the socket; nil: reads and writes cannot be tried
 	secure   bool            // raw carries TLS records
+	polled   bool            // the poller watches it
 	compress int             // permessage-deflate for messages of at least so many bytes; 0: not negotiated
 
 	// Guarded by the poller's mu.
@@ -35,7 +36,6 @@ type conn struct {
 
 	// Owned by the reader, of which there is one at a time.
 	unpaid  int32 // bytes of input that pause has not counted
-	polled  bool  // the poller watches it
 	probing bool  // the upgrade that it is for is not complete
 	discard bool  // what comes after a violation means nothing
 	fresh   bool  // a message was completed by this input

@@ -232,3 +232,20 @@ func TestSlowReader(t *testing.T) {
 		w.conn.Close()
 	})
 }
+
+// A polling client that fetches nothing while something waits for it is slow,
+// too, though its session is not due for a ping.
+func TestSlowPolling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := pipe(t, engine.Config{PingInterval: time.Hour})
+		q := s.poller()
+		send(s.echo.last(), "a")
+		time.Sleep(14 * time.Second)
+		s.expect(s.do("GET", q, ""), 200, "4a")
+		time.Sleep(14 * time.Second)
+		s.echo.stillOpen(t)
+		send(s.echo.last(), "b")
+		time.Sleep(16 * time.Second)
+		s.echo.closed(t, engine.SlowConsumer)
+	})
+}

@@ -21,6 +21,7 @@ func (s *Session) flush(b *Batch) {
 	if s.ws == nil {
 		s.answerPollLocked()
 		s.holdLocked()
+		s.watchLocked()
 		return
 	}
 	c := s.ws
