@@ -92,6 +92,13 @@ func (i *instance) pop(g *generation) {
 	}
 }
 
+// generations is how many of the hub are in force.
+func (i *instance) generations() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(i.live)
+}
+
 // applyLocked makes the hub, or changes what it works by. Doing so under the
 // lock is safe: nothing below calls back, and only config changes take it.
 func (i *instance) applyLocked(g *generation) {

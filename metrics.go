@@ -14,6 +14,7 @@ import (
 // go on over reloads.
 type metrics struct {
 	sessions, sockets, rooms, handshakes, exhausted, closed, events, refused, panics *prometheus.Desc
+	unread, generations                                                              *prometheus.Desc
 	memory                                                                           *prometheus.Desc // of the process, not of one hub
 }
 
@@ -24,16 +25,18 @@ func newMetrics() *metrics {
 		return prometheus.NewDesc("caddy_realtime_"+name, help, append([]string{"hub"}, labels...), nil)
 	}
 	return &metrics{
-		memory:     prometheus.NewDesc("caddy_realtime_memory_held_bytes", "What clients make the process hold.", []string{"use"}, nil),
-		sessions:   desc("sessions", "Open connections.", "transport"),
-		sockets:    desc("sockets", "Sockets in all namespaces."),
-		rooms:      desc("rooms", "Rooms in all namespaces, without those of one socket or user."),
-		handshakes: desc("handshakes_total", "First requests of clients.", "result"),
-		exhausted:  desc("budget_exhausted_total", "How often a limit said no.", "kind"),
-		closed:     desc("sessions_closed_total", "Ended connections.", "reason"),
-		events:     desc("events_total", "Events that clients sent."),
-		refused:    desc("events_refused_total", "Events that clients sent and that were refused."),
-		panics:     desc("panics_total", "Faults of ours that cost an event or a connection each."),
+		memory:      prometheus.NewDesc("caddy_realtime_memory_held_bytes", "What clients make the process hold.", []string{"use"}, nil),
+		sessions:    desc("sessions", "Open connections.", "transport"),
+		sockets:     desc("sockets", "Sockets in all namespaces."),
+		rooms:       desc("rooms", "Rooms in all namespaces, without those of one socket or user."),
+		handshakes:  desc("handshakes_total", "First requests of clients.", "result"),
+		exhausted:   desc("budget_exhausted_total", "How often a limit said no.", "kind"),
+		unread:      desc("outbox_oldest_seconds", "Age of the oldest message that a client has not taken; it is watched where there is a backlog."),
+		generations: desc("generations", "Configurations in force: 1, for a moment of a reload 2."),
+		closed:      desc("sessions_closed_total", "Ended connections.", "reason"),
+		events:      desc("events_total", "Events that clients sent."),
+		refused:     desc("events_refused_total", "Events and CONNECTs that were refused.", "event", "code"),
+		panics:      desc("panics_total", "Faults of ours that cost an event or a connection each."),
 	}
 }
 
@@ -51,7 +54,7 @@ func registerMetrics(ctx caddy.Context) error {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.sessions, m.sockets, m.rooms, m.memory, m.handshakes, m.exhausted, m.closed, m.events, m.refused, m.panics} {
+	for _, d := range []*prometheus.Desc{m.sessions, m.sockets, m.rooms, m.memory, m.handshakes, m.exhausted, m.unread, m.generations, m.closed, m.events, m.refused, m.panics} {
 		ch <- d
 	}
 }
@@ -59,7 +62,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	processMemory.Each(func(use string, bytes int64) {
-		ch <- prometheus.MustNewConstMetric(m.memory, prometheus.GaugeValue, float64(bytes), use)
+		m.gauge(ch, m.memory, float64(bytes), use)
 	})
 	// Not within Range: it holds the pool's lock, and ch may block.
 	found := map[string]*instance{}
@@ -70,13 +73,18 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for name, i := range found {
 		if h := i.hub.Load(); h != nil {
 			m.collect(ch, name, h.Stats())
+			m.gauge(ch, m.generations, float64(i.generations()), name)
 		}
 	}
 }
 
+func (m *metrics) gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
 func (m *metrics) collect(ch chan<- prometheus.Metric, name string, s hub.Stats) {
 	gauge := func(d *prometheus.Desc, v int, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), append([]string{name}, labels...)...)
+		m.gauge(ch, d, float64(v), append([]string{name}, labels...)...)
 	}
 	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), append([]string{name}, labels...)...)
@@ -90,6 +98,7 @@ func (m *metrics) collect(ch chan<- prometheus.Metric, name string, s hub.Stats)
 	}
 	gauge(m.sockets, sockets)
 	gauge(m.rooms, rooms)
+	m.gauge(ch, m.unread, s.Engine.Unread.Seconds(), name)
 	for result, n := range s.Engine.Handshakes {
 		counter(m.handshakes, n, result)
 	}
@@ -100,6 +109,8 @@ func (m *metrics) collect(ch chan<- prometheus.Metric, name string, s hub.Stats)
 		counter(m.closed, n, string(reason))
 	}
 	counter(m.events, s.Events)
-	counter(m.refused, s.Refused)
+	for _, r := range s.Refusals {
+		counter(m.refused, r.Count, r.Event, string(r.Code))
+	}
 	counter(m.panics, s.Panics+s.Engine.Panics)
 }

@@ -278,6 +278,9 @@ func (s *Server) all() []*Session {
 // Stats are figures of the moment.
 type Stats struct {
 	Sessions, Polling, WebSocket int
+	// Unread is the age of the oldest message that a client has not taken,
+	// about; 0 if nobody is behind.
+	Unread time.Duration
 	// Closed counts closed sessions by reason, since the Server exists.
 	Closed map[Reason]uint64
 	// Handshakes counts handshakes by how they went, since the Server exists:
@@ -303,6 +306,7 @@ func (s *Server) Stats() Stats {
 			st.Closed[reason] = n
 		}
 	}
+	now := s.now()
 	for _, session := range s.all() {
 		session.mu.Lock()
 		switch {
@@ -311,6 +315,9 @@ func (s *Server) Stats() Stats {
 			st.Polling++
 		default:
 			st.WebSocket++
+		}
+		if session.marked > 0 {
+			st.Unread = max(st.Unread, time.Duration(now-session.stalled)+session.config.WriteTimeout)
 		}
 		session.mu.Unlock()
 	}

@@ -447,7 +447,7 @@ func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
 		r = &Refusal{Code: Invalid, Message: "Invalid namespace"} // it went meanwhile, or the socket did
 	}
 	if r != nil {
-		s.ns.hub.counts.refused.Add(1)
+		s.ns.hub.refusals.add("connect", r.Code)
 		s.turnAway(b, r)
 		return
 	}

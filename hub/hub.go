@@ -106,6 +106,7 @@ type Hub struct {
 	logins   logins
 	presence presence.State
 	pace     pace
+	refusals refusals
 	users    budget.Accounts[string] // by their ids
 
 	mu         sync.Mutex
@@ -118,6 +119,7 @@ func New(c Config) *Hub {
 	c = c.withDefaults()
 	h := &Hub{namespaces: map[string]*Namespace{}}
 	h.config.Store(&c)
+	h.refusals.know(c.Namespaces)
 	h.engine = engine.NewServer(h, c.Engine)
 	if h.broker = c.Broker; h.broker != nil {
 		h.broker.Subscribe(h.receive)
@@ -136,6 +138,7 @@ func (h *Hub) Update(c Config) {
 	h.engine.Update(c.Engine)
 
 	h.mu.Lock()
+	h.refusals.know(c.Namespaces)
 	h.config.Store(&c)
 	var gone []*Namespace
 	for name, n := range h.namespaces {
@@ -289,7 +292,7 @@ func stack() string {
 
 // counters count since the Hub exists.
 type counters struct {
-	events, refused, panics  atomic.Uint64
+	events, panics           atomic.Uint64
 	unpublished, undelivered atomic.Uint64 // of the broker
 	exhausted                budget.Counts
 }
@@ -299,7 +302,8 @@ type Stats struct {
 	Engine     engine.Stats
 	Namespaces []NamespaceStats  // by name
 	Events     uint64            // events from clients so far
-	Refused    uint64            // of these, refused
+	Refused    uint64            // of these, and of CONNECTs, refused
+	Refusals   []RefusalStats    // the same by event and code
 	Exhausted  map[string]uint64 // how often each limit said no, the engine's among them
 	Panics     uint64            // recovered in policies so far
 	// Emissions that the broker did not take, and those of other nodes that
@@ -319,16 +323,16 @@ func (h *Hub) Stats() Stats {
 	all := slices.Collect(maps.Values(h.namespaces))
 	h.mu.Unlock()
 	st := Stats{
-		Engine:  h.engine.Stats(),
-		Events:  h.counts.events.Load(),
-		Refused: h.counts.refused.Load(),
-		Panics:  h.counts.panics.Load(),
+		Engine: h.engine.Stats(),
+		Events: h.counts.events.Load(),
+		Panics: h.counts.panics.Load(),
 
 		Exhausted: map[string]uint64{},
 
 		Unpublished: h.counts.unpublished.Load(),
 		Undelivered: h.counts.undelivered.Load(),
 	}
+	st.Refusals, st.Refused = h.refusals.stats()
 	h.counts.exhausted.Each(func(kind string, n uint64) { st.Exhausted[kind] = n + st.Engine.Exhausted[kind] })
 	for _, n := range all {
 		st.Namespaces = append(st.Namespaces, n.stats())

@@ -58,7 +58,13 @@ type Set struct {
 	trace               func(Place) // or nil
 }
 
-var _ hub.Policy = (*Set)(nil)
+var (
+	_ hub.Policy = (*Set)(nil)
+	_ hub.Lister = (*Set)(nil)
+)
+
+// Events lists the events that have a rule of their own.
+func (s *Set) Events() []string { return slices.Collect(maps.Keys(s.events)) }
 
 // ruleKind is what a rule answers.
 type ruleKind uint8
