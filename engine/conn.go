@@ -72,6 +72,10 @@ func newConn(nc net.Conn, s *Session, deflate bool) *conn {
 		// counted, not in the kernel, which would grow to megabytes. The
 		// kernel doubles the figure. An error leaves things as they are.
 		_ = tcp.SetWriteBuffer(128 << 10)
+		if !s.config.Bytes.Off() {
+			// What is read later waits at the client, not in the kernel.
+			_ = tcp.SetReadBuffer(128 << 10)
+		}
 	}
 	return c
 }
