@@ -41,17 +41,23 @@ type Session struct {
 
 	// Guarded by mu. mu is taken last: nothing but the locks of the wheel and
 	// the workers is taken, and nothing is called, while it is held.
-	mu       sync.Mutex
-	state    state
-	reason   Reason
-	busy     bool   // input is held by somebody who looks at state afterwards
-	page     string // the first Origin that came later, if the handshake had none
-	overlap  bool   // a second POST came while one was being read
-	graceful bool   // closing, and a polling client may still fetch what is queued
-	finished bool   // the connection is gone, nothing is left to do
+	mu     sync.Mutex
+	reason Reason
+	page   string // the first Origin that came later, if the handshake had none
 
-	cut       bool // the WebSocket is to be closed without a word
-	halfClose bool // its answer to our close frame would not be understood
+	// Small ones together: they would be eight bytes each.
+	state     state
+	busy      bool  // input is held by somebody who looks at state afterwards
+	overlap   bool  // a second POST came while one was being read
+	graceful  bool  // closing, and a polling client may still fetch what is queued
+	finished  bool  // the connection is gone, nothing is left to do
+	cut       bool  // the WebSocket is to be closed without a word
+	halfClose bool  // its answer to our close frame would not be understood
+	pinged    bool  // a ping is unanswered
+	extended  bool  // the wait for its answer was prolonged by other input
+	writing   bool  // somebody writes to ws
+	blocked   bool  // ws takes no more; a goroutine waits for it
+	held      int32 // messages of the outbox, from head, that are counted as memory
 
 	ws    *conn // nil while the transport is polling
 	probe *conn // the WebSocket of an upgrade in progress
@@ -63,17 +69,12 @@ type Session struct {
 	offset  int    // bytes of outbox[head] that are written
 	queued  int    // bytes in outbox, uncompressed, that are not
 	batch   *Batch // the last batch that was told to flush this session
-	writing bool   // somebody writes to ws
-	blocked bool   // ws takes no more; a goroutine waits for it
-	held    int32  // messages from head that are counted as memory
 	marked  int    // messages up to the one whose age is watched; 0: none
 	stalled instant
 	wroteAt instant // when the write in progress began, if it may block
 
 	// When something is due; 0: nothing.
 	beat       instant // the next ping, or the end of the wait for a pong
-	pinged     bool    // a ping is unanswered
-	extended   bool    // the wait was prolonged by other input
 	establish  instant
 	inputDue   instant // a begun message must be complete
 	upgradeDue instant
