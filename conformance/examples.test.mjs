@@ -131,8 +131,8 @@ describe("examples", () => {
     await runText(await snippet(0), async (site) => {
       const [ann, bob] = [await connected(site), await connected(site)];
       const heardByAnn = next(ann, "new-message");
-      ann.emit("join-room", "lobby");
-      bob.emit("join-room", "lobby");
+      await ann.emitWithAck("join-room", "lobby");
+      await bob.emitWithAck("join-room", "lobby");
       const answer = await bob.emitWithAck("send-message", { roomId: "lobby", text: "hello" });
       assert.deepEqual(Object.keys(answer), ["success", "messageId"]);
       assert.equal((await heardByAnn)[0].text, "hello");
