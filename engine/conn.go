@@ -29,7 +29,8 @@ type conn struct {
 	compress int             // permessage-deflate for messages of at least so many bytes; 0: not negotiated
 
 	// Guarded by the poller's mu.
-	fd int
+	fd      int32
+	watched bool
 
 	reading atomic.Uint32 // a readState, of a connection that the poller watches
 	ending  atomic.Bool   // the peer sends no more: read until the end shows

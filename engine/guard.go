@@ -39,6 +39,18 @@ func (s *Server) caught(place string, session *Session) {
 	}
 }
 
+// always runs f until it returns without a panic: everybody depends on it.
+func (s *Server) always(place string, f func()) {
+	for !s.survived(place, f) {
+	}
+}
+
+func (s *Server) survived(place string, f func()) (ok bool) {
+	defer s.caught(place, nil)
+	f()
+	return true
+}
+
 func (p *panics) due(place string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

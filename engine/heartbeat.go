@@ -98,9 +98,6 @@ func (s *Session) pingLocked(b *Batch, now instant) {
 		f = controlPing
 	}
 	s.queueLocked(b, f)
-	if cap(s.outbox) > keepOutbox && len(s.outbox) == s.head {
-		s.outbox, s.head = nil, 0
-	}
 }
 
 // scheduleLocked tells the wheel when the session wants to be checked.
@@ -134,15 +131,12 @@ func (s *Session) scheduleLocked() {
 // none.
 func (s *Session) lingerUntil(t instant) {
 	s.mu.Lock()
-	websocket := s.ws != nil
 	if s.lingerDue == 0 || s.lingerDue > t {
 		s.lingerDue = t
 		s.scheduleLocked()
 	}
 	s.mu.Unlock()
-	if !websocket {
-		s.finish()
-	}
+	s.finishUnattached(true)
 }
 
 // hangUp ends a connection whose peer did not.

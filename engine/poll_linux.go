@@ -52,23 +52,22 @@ func (p *poller) add(c *conn) bool {
 	if p.file == nil && !p.openLocked() {
 		return false
 	}
-	added := false
-	err := c.raw.Control(func(fd uintptr) { added = p.addLocked(c, int(fd)) })
-	if err != nil || !added {
-		return false
-	}
-	p.active++
-	return true
+	// It fails on a connection that is closed already.
+	_ = c.raw.Control(func(fd uintptr) { p.addLocked(c, int(fd)) })
+	return c.watched
 }
 
-func (p *poller) addLocked(c *conn, fd int) bool {
-	c.fd = fd
+func (p *poller) addLocked(c *conn, fd int) {
+	event := syscall.EpollEvent{Events: pollInput, Fd: int32(fd)}
+	if syscall.EpollCtl(p.epoll, syscall.EPOLL_CTL_ADD, fd, &event) != nil {
+		return
+	}
 	for len(p.conns) <= fd {
 		p.conns = append(p.conns, nil)
 	}
 	p.conns[fd] = c
-	event := syscall.EpollEvent{Events: pollInput, Fd: int32(fd)}
-	return syscall.EpollCtl(p.epoll, syscall.EPOLL_CTL_ADD, fd, &event) == nil
+	p.active++
+	c.fd, c.watched = int32(fd), true
 }
 
 // remove forgets c, which is not to be read any more. The kernel forgets it
@@ -79,6 +78,7 @@ func (p *poller) remove(c *conn) {
 		p.conns[c.fd] = nil
 	}
 	p.active--
+	c.watched = false
 	unused := p.takeUnusedLocked()
 	p.mu.Unlock()
 	_ = unused.Close()
@@ -98,7 +98,7 @@ func (p *poller) retire() {
 func (p *poller) closed(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c.fd < len(p.conns) && p.conns[c.fd] == c {
+	if c.watched { // not "is in conns": its number may be another's by now
 		p.wakeLocked(c)
 	}
 }
@@ -139,7 +139,7 @@ func (p *poller) openLocked() bool {
 		return false
 	}
 	p.file, p.epoll = file, fd
-	go p.run(raw)
+	go p.server.always("poller", func() { p.run(raw) })
 	return true
 }
 
@@ -160,7 +160,6 @@ func (p *poller) takeUnusedLocked() *os.File {
 // closed. It never leaves Read's callback with success: the next call would
 // have to ask the kernel once more before it may wait.
 func (p *poller) run(epoll syscall.RawConn) {
-	defer p.server.caught("poller", nil)
 	events := make([]syscall.EpollEvent, pollEvents)
 	_ = epoll.Read(func(fd uintptr) (done bool) {
 		for {

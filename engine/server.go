@@ -167,7 +167,7 @@ func (s *Server) openSession(q *request, kind Kind) *Session {
 		session.outbox, session.queued = append(session.outbox, f), f.Len()
 	}
 	s.mu.Lock()
-	if s.closed {
+	if limit := q.config.MaxSessions; s.closed || limit > 0 && s.live >= limit { // others were let in at the same time
 		s.mu.Unlock()
 		return nil
 	}

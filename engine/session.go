@@ -271,30 +271,41 @@ func (s *Session) tell(b *Batch) {
 	if c != nil && cut {
 		c.hangUp(nil)
 		s.finish()
-	} else if c == nil && !s.lingering() {
-		s.finish()
+	} else if c == nil {
+		s.finishUnattached(false)
 	}
 	defer s.server.open.Done()
 	defer s.server.caught("closed", nil)
 	s.receiver.Closed(b, reason)
 }
 
-// lingering reports whether a polling client that the server said good-bye to
-// has not heard it yet.
-func (s *Session) lingering() bool {
+// finishUnattached forgets a session that has no connection; not, unless it is
+// now, one whose polling client the server said good-bye to and which has not
+// heard it yet. A WebSocket that comes later is refused by attach.
+func (s *Session) finishUnattached(now bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.graceful && !s.finished
+	done := s.ws == nil && (now || !s.graceful)
+	if done {
+		s.finishLocked()
+	}
+	s.mu.Unlock()
+	if done {
+		s.server.forget(s)
+	}
 }
 
 // finish forgets a session whose connection is gone.
 func (s *Session) finish() {
 	s.mu.Lock()
+	s.finishLocked()
+	s.mu.Unlock()
+	s.server.forget(s)
+}
+
+func (s *Session) finishLocked() {
 	s.finished = true
 	s.unholdLocked()
 	s.outbox, s.head, s.offset, s.queued = nil, 0, 0, 0
-	s.mu.Unlock()
-	s.server.forget(s)
 }
 
 // enter makes the caller the one who feeds the receiver.

@@ -68,7 +68,8 @@ func (w *wheel) schedule(s *Session, t instant) {
 	if !w.turning {
 		w.turning = true
 		w.empty = make(chan struct{}, 1)
-		go w.turn(w.empty)
+		empty := w.empty
+		go w.server.always("wheel", func() { w.turn(empty) })
 	}
 }
 
@@ -125,7 +126,6 @@ func (w *wheel) remove(s *Session) {
 }
 
 func (w *wheel) turn(empty chan struct{}) {
-	defer w.server.caught("wheel", nil)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var due []*Session
@@ -173,7 +173,13 @@ func (w *wheel) check(due []*Session) {
 	b := NewBatch()
 	defer b.Flush()
 	for _, s := range due {
-		s.check(b)
+		w.checkOne(b, s)
 		b.relieve()
 	}
+}
+
+// checkOne keeps a panic from costing others their checks.
+func (w *wheel) checkOne(b *Batch, s *Session) {
+	defer w.server.caught("check", s)
+	s.check(b)
 }

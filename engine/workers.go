@@ -37,7 +37,7 @@ func (w *workers) ready(c *conn) {
 		w.more.Signal()
 	case w.running < max(runtime.GOMAXPROCS(0), 4):
 		w.running++
-		go w.work()
+		go w.server.always("worker", w.work)
 	}
 }
 
@@ -50,12 +50,17 @@ func (w *workers) retire() {
 }
 
 // take returns a connection with input, nil if there is none. With wait it is
-// nil only when the worker may go.
+// nil only when the worker has to go: it does not count any more, so that who
+// has input next finds another.
 func (w *workers) take(wait bool) *conn {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for w.next == len(w.queue) {
-		if !wait || w.server.size.Load() == 0 {
+		if !wait {
+			return nil
+		}
+		if w.server.size.Load() == 0 {
+			w.running--
 			return nil
 		}
 		w.idle++
@@ -70,15 +75,7 @@ func (w *workers) take(wait bool) *conn {
 	return c
 }
 
-func (w *workers) gone() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.running--
-}
-
 func (w *workers) work() {
-	defer w.server.caught("worker", nil)
-	defer w.gone()
 	b := NewBatch()
 	defer b.Flush()
 	if b.slab == nil {
@@ -115,6 +112,7 @@ func (w *workers) turn(b *Batch, c *conn) {
 
 // serve gives c one turn.
 func (w *workers) serve(b *Batch, c *conn) {
+	defer w.server.caught("connection", c.session)
 	switch c.serve(b) {
 	case toEnd:
 		w.server.poller.remove(c)

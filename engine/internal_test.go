@@ -1,0 +1,71 @@
+package engine
+
+import (
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+)
+
+// Races that no test can time from outside are brought about by hand here.
+
+type deaf struct{}
+
+func (deaf) Open(*Session) Receiver { return nobody{} }
+
+func openedBy(s *Server) *Session {
+	session := &Session{server: s, config: s.config.Load(), id: newID(), receiver: nobody{}, kind: PlainText}
+	session.handshake.Info.Exempt = true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions[session.id] = session
+	s.size.Add(1)
+	s.live++
+	s.open.Add(1)
+	s.present.Add(1)
+	return session
+}
+
+// A session that is closed while its WebSocket arrives either has it, and then
+// sees to its end, or refuses it.
+func TestAttachWhileClosing(t *testing.T) {
+	srv := NewServer(deaf{}, Config{})
+	for range 20_000 {
+		s := openedBy(srv)
+		s.state, s.graceful, s.told = closing, true, true
+		client, nc := net.Pipe()
+		c := newConn(nc, s, false)
+		b := NewBatch()
+		var attached bool
+		var both sync.WaitGroup
+		both.Go(func() { attached = s.attach(b, c, emptyClose) })
+		both.Go(func() { s.lingerUntil(srv.now()) })
+		both.Wait()
+		s.mu.Lock()
+		finished := s.finished
+		s.writing = true // nothing is to be written here
+		s.mu.Unlock()
+		if attached && finished {
+			t.Fatal("nobody closes the connection")
+		}
+		b.Flush()
+		s.finish()
+		client.Close()
+		nc.Close()
+	}
+}
+
+// Input that comes while the last worker goes finds another.
+func TestInputWhileWorkersLeave(t *testing.T) {
+	srv := NewServer(deaf{}, Config{})
+	w := &srv.workers
+	w.running = max(runtime.GOMAXPROCS(0), 4)
+	for range w.running {
+		if w.take(true) != nil { // nobody is there: it is to leave, and has not yet
+			t.Fatal("input from nowhere")
+		}
+	}
+	if w.running != 0 {
+		t.Errorf("%d workers count that will not read", w.running)
+	}
+}
