@@ -43,8 +43,6 @@ type conn struct {
 	timed   bool  // the session waits for the rest of a message
 	partial *partial
 
-	writeBy instant // the write deadline of a secure connection; the session's writer's
-
 	// Guarded by the session's mu.
 	resume     instant // when to read again; 0: nobody pauses
 	peerClosed bool

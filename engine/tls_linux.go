@@ -115,7 +115,11 @@ func peek(fd int, _ []byte) (int, error) {
 // a third of its buffer, which has 256 KB, is free then.
 const secureChunk = 16 << 10
 
-// writeSecure writes as much of p as can be written without waiting.
+// writeSecure writes as much of p as can be written without waiting. There is
+// room for it, unless the kernel is short of memory: then a deadline ends the
+// connection, since a worker must not wait long. None is left behind: while one
+// has passed, the socket cannot even be asked, and crypto/tls could not answer
+// a client's key update.
 func (a *attempt) writeSecure(c *conn, p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
 		a.p, a.call = nil, writable
@@ -124,7 +128,7 @@ func (a *attempt) writeSecure(c *conn, p []byte) (n int, err error) {
 			return n, failed
 		}
 		var m int
-		m, err = c.writeSoon(p[n:min(n+secureChunk, len(p))])
+		m, err = c.writeWithin(p[n:min(n+secureChunk, len(p))], c.session.config.WriteTimeout)
 		n += m
 	}
 	return n, err
@@ -132,19 +136,4 @@ func (a *attempt) writeSecure(c *conn, p []byte) (n int, err error) {
 
 func writable(fd int, _ []byte) (int, error) {
 	return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 0)
-}
-
-// writeSoon writes p, for which there is room unless the kernel is short of
-// memory. Then the deadline ends the connection: a worker must not wait long.
-// A deadline costs more than asking the time, so one serves many writes.
-func (c *conn) writeSoon(p []byte) (int, error) {
-	s := c.session
-	timeout := instant(s.config.WriteTimeout)
-	if now := s.server.now(); c.writeBy < now+timeout/2 {
-		c.writeBy = now + timeout
-		if err := c.SetWriteDeadline(s.server.start.Add(time.Duration(c.writeBy))); err != nil {
-			return 0, err
-		}
-	}
-	return c.Write(p)
 }

@@ -181,3 +181,17 @@ func TestTLSSlow(t *testing.T) {
 	s.echo.stillOpen(t)
 	slow.conn.Close()
 }
+
+// A deadline that a write leaves behind means nothing when it has passed: who
+// hears nothing for longer than a write may take is still there.
+func TestTLSSilence(t *testing.T) {
+	const writeTimeout = 50 * time.Millisecond
+	s, _ := serveTLS(t, engine.Config{WriteTimeout: writeTimeout})
+	w := s.session()
+	for range 3 {
+		w.send("4hi")
+		w.expect("4hi")
+		<-time.After(3 * writeTimeout)
+	}
+	s.echo.stillOpen(t)
+}

@@ -88,7 +88,6 @@ func (s *Session) stepLocked(b *Batch, c *conn, how func(*conn, []byte) (int, er
 
 // waitWrite writes all of p, waiting as long as a client may take for it.
 func waitWrite(c *conn, p []byte) (int, error) {
-	c.writeBy = 0 // whatever was set is set anew
 	return c.writeWithin(p, c.session.config.WriteTimeout)
 }
 
