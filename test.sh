@@ -5,7 +5,8 @@
 # client. Under 15 minutes on 2 cores with warm caches; the first run compiles
 # Caddy twice and takes twice as long.
 #
-# Needs Go, a C compiler (for the race detector), Node 20 with npm. Nothing is
+# Needs Go, a C compiler (for the race detector), Node 20 with npm, and
+# Chromium, which it installs through the system's package manager. Nothing is
 # skipped silently: what is missing is an error. The last line counts.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -55,6 +56,25 @@ need() {
 		echo "test.sh: $1 is missing: $2" >&2
 		exit 2
 	}
+}
+
+# browser makes sure that there is a Chromium, or the program that CHROMIUM names.
+browser() {
+	local name sudo=
+	for name in ${CHROMIUM:-chromium chromium-browser google-chrome google-chrome-stable}; do
+		! command -v "$name" >/dev/null || return 0
+	done
+	[ "$(id -u)" -eq 0 ] || sudo=sudo
+	if [ -z "${CHROMIUM:-}" ]; then
+		if command -v apt-get >/dev/null; then
+			$sudo apt-get update -qq && $sudo apt-get install -qqy --no-install-recommends chromium || true
+		elif command -v apk >/dev/null; then
+			$sudo apk add chromium || true
+		elif command -v dnf >/dev/null; then
+			$sudo dnf install -qy chromium || true
+		fi
+	fi
+	need "${CHROMIUM:-chromium}" "the chat page is tested in it; CHROMIUM may name it"
 }
 
 gofiles() { git ls-files --cached --others --exclude-standard '*.go'; }
@@ -136,6 +156,7 @@ need git "the list of files comes from it"
 	echo "test.sh: Node $(node -v) is too old, 20 is needed" >&2
 	exit 2
 }
+browser
 node_modules conformance
 node_modules examples
 mkdir -p .tools
@@ -177,7 +198,7 @@ done
 
 check "the tables and plot of docs/performance.md are those of its data" documented
 
-for file in engineio socketio steps presence examples hardening attacks identity expiry reload garbage; do
+for file in engineio socketio steps presence examples page hardening attacks identity expiry reload garbage; do
 	say "conformance: $file"
 	suite "$file.test.mjs"
 done

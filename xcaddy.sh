@@ -6,7 +6,8 @@
 #                        dependency: seconds after an edit, for work and tests
 #                        (go.mod changed? then `go -C cmd/caddy mod tidy`)
 #   ./xcaddy.sh run      builds as the first, then serves examples/Caddyfile on
-#                        http://localhost:8080
+#                        http://localhost:8080, with a secret of its own for
+#                        the tokens unless JWT_SECRET is set
 #
 # All of them compile with the same flags, tags and environment and so share
 # one build cache. The first build compiles Caddy and takes several minutes (8
@@ -67,6 +68,9 @@ serve() {
 		echo "Installing the stock socket.io-client for the page to load."
 		(cd examples && npm ci --no-audit --no-fund)
 	fi
+	: "${JWT_SECRET:=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')}"
+	export JWT_SECRET
+	examples/login.sh
 	echo "Serving examples/Caddyfile on http://localhost:8080. Open it in two tabs; Ctrl-C ends it."
 	exec ./caddy run --config examples/Caddyfile --adapter caddyfile
 }

@@ -5,10 +5,10 @@ import { describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, program } from "./lib/caddy.mjs";
 import { call, client, closeAll, connected, connects, heard, next } from "./lib/client.mjs";
 import { request } from "./lib/engine.mjs";
-import { root } from "./lib/process.mjs";
+import { root, run as runProgram } from "./lib/process.mjs";
 import { until } from "./lib/wait.mjs";
 
 const limit = { timeout: 30_000 };
@@ -18,9 +18,9 @@ const upgrade = { transports: ["polling", "websocket"] };
 
 describe("examples", () => {
   // run starts a Caddyfile of the repository on a free port instead of 8080.
-  const run = async (name, body) => runText(await readFile(join(root, name), "utf8"), body);
-  const runText = async (text, body) => {
-    const caddy = await Caddy.start({ config: options(text) + text.replaceAll(/(localhost|127\.0\.0\.1):8080/g, "$1:{$PORT}") });
+  const run = async (name, body, env) => runText(await readFile(join(root, name), "utf8"), body, env);
+  const runText = async (text, body, env) => {
+    const caddy = await Caddy.start({ env, config: options(text) + text.replaceAll(/(localhost|127\.0\.0\.1):8080/g, "$1:{$PORT}") });
     try {
       await body(`http://localhost:${caddy.ports.PORT}`, caddy);
     } finally {
@@ -98,31 +98,40 @@ describe("examples", () => {
     }),
   );
 
-  test("Caddyfile: the page, the client, the chat", limit, () =>
-    run("examples/Caddyfile", async (site) => {
+  // What the page does with it, page.test.mjs says.
+  test("Caddyfile: the page, the client, the rules", limit, async () => {
+    const secret = "a-secret-for-this-test-only-0123456789";
+    const token = async (id) => {
+      const made = await runProgram(program, ["realtime", "token", "--secret", secret, "--sub", id]);
+      assert.equal(made.code, 0, made.output);
+      return made.output.trim();
+    };
+    const talk = async (site) => {
       for (const [path, type] of [["/", /html/], ["/chat.js", /javascript/], ["/style.css", /css/], ["/socket.io/socket.io.js", /javascript/], ["/socket.io/socket.io.esm.min.js", /javascript/]]) {
         const res = await request(site + path);
         assert.equal(res.status, 200, path);
         assert.match(res.headers["content-type"], type, path);
       }
-      await assert.rejects(connects(client(site, websocket)), { message: "Please tell a name" });
-      const [ada, bob] = [await connected(site, { ...upgrade, auth: { name: "Ada" } }), await connected(site, { ...upgrade, auth: { name: "Bob" } })];
-      await call(ada, "join-room", "lobby");
-      const news = next(ada, "user-joined");
+      await assert.rejects(connects(client(site, websocket)), { message: "Authentication error" });
+      const ada = await connected(site, { ...upgrade, auth: { token: await token("ada"), rooms: ["lobby"] } });
+      const bob = await connected(site, { ...upgrade, auth: { token: await token("bob") } });
+      const message = { key: "1", roomId: "lobby", text: "hello" };
+      assert.equal((await call(bob, "send-message", message)).code, "FORBIDDEN");
+      assert.equal((await call(bob, "join-room", "No Such Name")).code, "FORBIDDEN");
       await call(bob, "join-room", "lobby");
-      assert.equal((await news)[0].name, "Bob");
-      assert.equal(await call(ada, "members", "lobby"), 2);
-      assert.equal((await call(ada, "join-room", "No Such Name")).code, "INVALID");
-      assert.equal((await call(ada, "members", "garden")).code, "FORBIDDEN");
-      const message = next(ada, "new-message");
-      assert.equal((await call(bob, "send-message", { roomId: "lobby", text: "hello", name: "Bob" })).success, true);
-      assert.equal((await message)[0].text, "hello");
-      const left = next(ada, "user-left");
-      const { id } = bob;
-      bob.disconnect();
-      assert.equal((await left)[0].userId, id);
-    }),
-  );
+      assert.equal((await call(bob, "send-message", { key: "0", roomId: "lobby" })).code, "INVALID");
+      const all = heard(ada, "new-message");
+      for (let i = 0; i < 3; i++) assert.equal(await call(bob, "send-message", message), undefined);
+      await call(bob, "send-message", { ...message, key: "2", text: "and on" });
+      await until(() => all.length >= 2, "the messages");
+      assert.deepEqual(all.map(([{ timestamp, ...rest }]) => rest), [
+        { roomId: "lobby", userId: "bob", text: "hello" },
+        { roomId: "lobby", userId: "bob", text: "and on" },
+      ]);
+      assert.equal((await call(bob, "private-message", { key: "3", toUserId: "eve", message: "psst" })).error, "Not online");
+    };
+    await run("examples/Caddyfile", talk, { JWT_SECRET: secret });
+  });
 
   // The first two snippets of the README, as it shows them.
   const snippet = async (n) => [...(await readFile(join(root, "README.md"), "utf8")).matchAll(/^```caddyfile\n(.*?)^```/gms)][n][1];

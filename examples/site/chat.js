@@ -1,266 +1,353 @@
-// A chat that uses the stock socket.io-client and the presets `rooms`, `chat`
-// and `updates`. Whatever comes from others enters the page as text only.
+// The chat page: rooms, people, and what they say. The rules that it talks to
+// are in examples/Caddyfile.
 
-const $ = (id) => document.getElementById(id);
+import { $, avatar, element, listing, personName } from "./dom.js";
+import { connect } from "./connection.js";
+import { Conversation, mark } from "./conversation.js";
+import { identity, logOut } from "./login.js";
 
-const rooms = new Map(); // name → { entries, unread, members }
-const names = new Map(); // userId → name, as far as we have heard
-let current = "lobby";
+const conversations = new Map(); // key → Conversation, in the order of the list
+const online = new Set(); // user ids
+const pending = new Set(); // messages of ours without an answer
+let onlineCount = 0; // of which `online` may be a part
+let state = "connecting";
+let current;
 let socket;
 
-// ---- who we are ----
+const me = await identity();
 
-// Each tab is somebody of its own, so that two tabs can talk.
-const pick = (list) => list[Math.floor(Math.random() * list.length)];
-let me = sessionStorage.getItem("name") ?? `${pick(["Quiet", "Swift", "Merry", "Clever", "Gentle", "Sunny"])} ${pick(["Otter", "Heron", "Badger", "Finch", "Lynx", "Hare"])}`;
-sessionStorage.setItem("name", me);
-$("name").value = me;
+// ---- conversations ----
 
-// ---- the connection ----
+const find = (kind, id) => conversations.get(`${kind}:${id}`);
+const rooms = () => [...conversations.values()].filter((c) => c.kind === "room").map((c) => c.id);
 
-function showState(state, text) {
-	$("state").dataset.state = state;
-	$("state-text").textContent = text;
-}
-
-function showTransport() {
-	const { name } = socket.io.engine.transport;
-	showState("live", name === "websocket" ? "Live, over WebSocket" : "Live, over HTTP polling");
-}
-
-async function start() {
-	let io;
-	try {
-		({ io } = await import("/socket.io/socket.io.esm.min.js"));
-	} catch {
-		showState("refused", "The client is missing: run npm ci in examples/");
-		return;
+function open(kind, id) {
+	const found = find(kind, id);
+	if (found) return found;
+	const c = new Conversation(kind, id);
+	conversations.set(c.key, c);
+	if (kind === "room") {
+		sessionStorage.setItem("rooms", JSON.stringify(rooms()));
+		if (socket?.connected) joinRoom(id); // else the handshake does
 	}
-	socket = io({ auth: (give) => give({ name: me }) });
-
-	let before = false;
-	socket.on("connect", async () => {
-		showTransport();
-		socket.io.engine.on("upgrade", showTransport);
-		if (!before) {
-			before = true;
-			[...rooms.keys()].forEach(join);
-			return;
-		}
-		await ask("rejoin-rooms", [...rooms.keys()]); // quietly: nobody is told again
-		countAll();
-	});
-	socket.on("disconnect", () => {
-		showState("connecting", "Connection lost, trying again…");
-	});
-	socket.on("connect_error", (error) => {
-		if (socket.active) showState("connecting", "The server does not answer, trying again…");
-		else showState("refused", `Refused: ${error.message}`);
-	});
-	socket.on("error", ({ event, message }) => addNews(current, `${event}: ${message}`));
-
-	socket.on("new-message", receive);
-	socket.on("user-joined", ({ roomId, userId, name }) => {
-		names.set(userId, name);
-		countAll();
-		addNews(roomId, `${name} is here`);
-	});
-	socket.on("user-left", ({ userId }) => {
-		if (names.has(userId)) addNews(current, `${names.get(userId)} has left`);
-		names.delete(userId);
-		countAll();
-	});
-	socket.on("batch-updates", (waves) => waves.forEach((w) => wave(Number(w?.x) || 0)));
+	return c;
 }
 
-// ask emits and resolves to the acknowledgement, or to an error of ours.
-async function ask(event, ...args) {
-	try {
-		return await socket.timeout(10_000).emitWithAck(event, ...args);
-	} catch {
-		return { error: "No answer" };
-	}
+async function joinRoom(id) {
+	const answer = await ask("join-room", id);
+	if (answer?.error) find("room", id)?.news(`You are not in this room: ${answer.error}`);
 }
 
-// ---- rooms ----
-
-async function join(name) {
-	const answer = await ask("join-room", name);
-	if (answer?.error) addNews(name, answer.error);
-	else count(name);
+function enter(c) {
+	stopTyping();
+	current = c;
+	c.unread = 0;
+	$("app").dataset.pane = "talk";
+	$("scroll").replaceChildren(c.list);
+	toEnd();
+	showAll();
+	if (matchMedia("(hover: hover)").matches) $("text").focus();
 }
 
-async function count(name) {
-	const members = await ask("members", name);
-	if (typeof members !== "number") return;
-	rooms.get(name).members = members;
-	showHead();
-}
-
-const countAll = () => [...rooms.keys()].forEach(count);
-
-function open(name) {
-	if (rooms.has(name)) return;
-	rooms.set(name, { entries: [], unread: 0, members: 0 });
-	if (socket?.connected) join(name);
-}
-
-function enter(name) {
-	open(name);
-	current = name;
-	rooms.get(name).unread = 0;
-	showRooms();
-	showHead();
-	$("messages").replaceChildren(...rooms.get(name).entries);
-	$("messages").scrollTop = $("messages").scrollHeight;
-}
-
-function showRooms() {
-	$("rooms").replaceChildren(
-		...[...rooms].map(([name, room]) => {
-			const button = element("button", { type: "button" }, name);
-			button.setAttribute("aria-current", String(name === current));
-			if (room.unread > 0) {
-				const badge = element("span", { className: "unread" }, String(room.unread));
-				badge.append(element("span", { className: "hidden" }, " unread"));
-				button.append(badge);
-			}
-			button.addEventListener("click", () => {
-				enter(name);
-				$("text").focus();
-			});
-			const item = element("li");
-			item.append(button);
-			return item;
-		}),
-	);
-}
-
-function showHead() {
-	const { members } = rooms.get(current);
-	$("room-title").textContent = `# ${current}`;
-	$("members").textContent = members > 1 ? `${members} people here` : members === 1 ? "Only you are here" : "";
-	document.title = `${current} · realtime for Caddy`;
+function leave(c) {
+	conversations.delete(c.key);
+	sessionStorage.setItem("rooms", JSON.stringify(rooms()));
+	if (c.kind === "room") ask("leave-room", c.id);
+	enter(conversations.values().next().value);
 }
 
 // ---- messages ----
 
-const waiting = new Map(); // our key → the element of a message on its way
-
-function element(tag, properties = {}, text) {
-	const e = Object.assign(document.createElement(tag), properties);
-	if (text !== undefined) e.textContent = text;
-	return e;
-}
-
-// A colour for a name, the same in every tab.
-function hue(name) {
-	let h = 0;
-	for (const c of name) h = (h * 31 + c.codePointAt(0)) % 360;
-	return h;
-}
-
-// add puts an element into a room and shows it if that room is open.
-function add(name, ...entries) {
-	const room = rooms.get(name);
-	if (!room) return;
-	room.entries.push(...entries);
-	if (name !== current) return;
-	const list = $("messages");
-	const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
-	list.append(...entries);
-	if (atEnd) list.scrollTop = list.scrollHeight;
-}
-
-function addNews(name, text) {
-	add(name, element("li", { className: "news" }, text));
-}
-
-function addMessage(roomId, name, text, time, mine) {
-	const by = element("li", { className: mine ? "by mine" : "by" });
-	const who = element("b", {}, mine ? "You" : name);
-	who.style.setProperty("--hue", hue(name));
-	by.append(who, element("time", { dateTime: time.toISOString() }, time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })));
-	const body = element("li", { className: mine ? "message mine" : "message" }, text);
-	add(roomId, by, body);
-	return body;
-}
-
-function receive({ roomId, text, name, userId, key, timestamp }) {
-	if (waiting.has(key)) {
-		arrived(key);
-		return;
-	}
-	const room = rooms.get(roomId);
-	if (!room) return;
-	names.set(userId, String(name));
-	addMessage(roomId, String(name), String(text), new Date(timestamp), false);
-	if (roomId !== current) {
-		room.unread++;
-		showRooms();
+// ask resolves to the server's acknowledgement, or to an error of ours.
+async function ask(event, ...args) {
+	try {
+		return await socket.emitWithAck(event, ...args);
+	} catch {
+		return { error: "no answer" };
 	}
 }
 
-function arrived(key) {
-	waiting.get(key)?.classList.remove("waiting");
-	waiting.delete(key);
+function say(text) {
+	const message = current.add({ key: crypto.randomUUID(), from: me.id, text, time: new Date(), mine: true });
+	deliver(current, message);
+	toEnd();
 }
 
-async function say(text) {
-	const key = `${socket?.id}-${Date.now()}-${Math.random()}`;
-	const body = addMessage(current, me, text, new Date(), true);
-	body.classList.add("waiting");
-	waiting.set(key, body);
-	const answer = await ask("send-message", { roomId: current, text, name: me, key });
-	if (!answer?.error) {
-		arrived(key);
-		return;
-	}
-	waiting.delete(key);
-	body.classList.replace("waiting", "failed");
-	body.append(element("span", { className: "trouble" }, `Not sent: ${answer.error}`));
+// deliver sends a message with a key that is the same at each attempt, by
+// which the server knows what it has got already.
+async function deliver(c, message) {
+	const { key, text } = message;
+	mark(message, "pending");
+	pending.add(message);
+	showConnection();
+	const answer =
+		c.kind === "room"
+			? await ask("send-message", { key, roomId: c.id, text })
+			: await ask("private-message", { key, toUserId: c.id, message: text });
+	pending.delete(message);
+	if (answer?.error) mark(message, "failed", answer.error, () => deliver(c, message));
+	else mark(message, "sent");
+	showConnection();
 }
 
-function wave(x) {
-	const hand = element("span", {}, "👋");
-	hand.style.setProperty("--x", `${Math.min(95, Math.max(2, x))}%`);
-	hand.style.setProperty("--drift", `${Math.round(Math.random() * 120 - 60)}px`);
-	hand.addEventListener("animationend", () => hand.remove());
-	if ($("sky").childElementCount < 200) $("sky").append(hand);
+function receive(c, from, text, timestamp) {
+	const mine = from === me.id; // from another tab
+	keepEnd(c, () => {
+		const message = c.add({ from, text: String(text), time: new Date(timestamp), mine });
+		if (mine) mark(message, "sent");
+	});
+	if (!mine && (c !== current || document.hidden)) c.unread++;
+	c.typing.delete(from);
+	showAll();
 }
 
-// ---- forms ----
+// keepEnd does what makes a list longer, and scrolls if its end was in sight.
+function keepEnd(c, change) {
+	const { scrollHeight, scrollTop, clientHeight } = $("scroll");
+	const atEnd = scrollHeight - scrollTop - clientHeight < 120;
+	change();
+	if (c === current && atEnd) toEnd();
+}
 
-$("message-form").addEventListener("submit", (submit) => {
+const toEnd = () => $("scroll").scrollTo({ top: $("scroll").scrollHeight });
+
+// ---- who types ----
+
+let typedAt = 0; // when we last said that we type; 0: we do not
+
+// Volatile: this is not worth keeping for later.
+function startTyping() {
+	if (current.kind !== "room" || !socket?.connected || Date.now() - typedAt < 2000) return;
+	typedAt = Date.now();
+	socket.volatile.emit("typing-start", { roomId: current.id });
+}
+
+function stopTyping() {
+	if (typedAt && socket?.connected) socket.volatile.emit("typing-stop", { roomId: current.id });
+	typedAt = 0;
+}
+
+// ---- what the page shows ----
+
+function showAll() {
+	showRooms();
+	showPeople();
+	showHead();
+	showTyping();
+}
+
+function entry(c, face, label, details) {
+	const button = element("button", { type: "button", onclick: () => enter(c()) }, face, element("span", { className: "label" }, label), ...details);
+	return element("li", {}, button);
+}
+
+function unreadBadge(n) {
+	if (!n) return [];
+	return [element("span", { className: "badge" }, n > 99 ? "99+" : String(n), element("span", { className: "unseen" }, " unread"))];
+}
+
+function showRooms() {
+	const entries = [...conversations.values()].filter((c) => c.kind === "room").map((c) => {
+		const count = c.members ? [element("span", { className: "count", title: "People in the room" }, String(c.members.size))] : [];
+		const item = entry(() => c, element("span", { className: "hash", "aria-hidden": "true" }, "#"), c.title, [...unreadBadge(c.unread), ...count]);
+		if (c === current) item.firstChild.setAttribute("aria-current", "page");
+		return item;
+	});
+	replace($("rooms"), entries);
+	const unread = [...conversations.values()].reduce((sum, c) => sum + c.unread, 0);
+	$("unread-all").textContent = unread;
+	$("unread-all").hidden = unread === 0;
+	document.title = `${unread ? `(${unread}) ` : ""}${current.title} · realtime for Caddy`;
+}
+
+function showPeople() {
+	const known = [...conversations.values()].filter((c) => c.kind === "person").map((c) => c.id);
+	const ids = [...new Set([...online, ...known])].filter((id) => id !== me.id).sort();
+	const entries = ids.map((id) => {
+		const there = online.has(id);
+		const face = element("span", { className: there ? "face there" : "face" }, avatar(id));
+		const c = find("person", id);
+		const item = entry(() => open("person", id), face, personName(id), [
+			element("span", { className: "unseen" }, there ? ", online" : ", offline"),
+			...unreadBadge(c?.unread),
+		]);
+		if (c && c === current) item.firstChild.setAttribute("aria-current", "page");
+		return item;
+	});
+	replace($("people"), entries);
+	$("nobody").hidden = ids.length > 0;
+	$("online-count").textContent = onlineCount ? `${onlineCount} online` : "";
+}
+
+// replace puts new entries into a list, and the focus where it was.
+function replace(list, entries) {
+	const focused = [...list.children].findIndex((item) => item.contains(document.activeElement));
+	list.replaceChildren(...entries);
+	list.children[focused]?.firstChild.focus();
+}
+
+function showHead() {
+	const { kind, id, title, members } = current;
+	$("title").textContent = kind === "room" ? `# ${title}` : title;
+	if (kind === "person") $("subtitle").textContent = online.has(id) ? "Online · only the two of you see this" : "Offline";
+	else if (!members || members.size < 2) $("subtitle").textContent = members ? "Only you are here" : "";
+	else $("subtitle").textContent = `${members.size} people here`;
+	$("faces").replaceChildren(...[...(members ?? [])].slice(0, 5).map(avatar));
+	$("leave").hidden = kind !== "room" || id === "lobby";
+	$("text").placeholder = kind === "room" ? `Message # ${title}` : `Message ${title}, privately`;
+}
+
+function showTyping() {
+	const ids = [...current.typing];
+	$("typing").replaceChildren();
+	if (ids.length === 0) return;
+	const dots = element("span", { className: "dots", "aria-hidden": "true" }, element("i"), element("i"), element("i"));
+	$("typing").append(dots, `${listing(ids)} ${ids.length > 1 ? "are" : "is"} typing…`);
+}
+
+const states = { live: "Live", connecting: "Connecting…", offline: "Offline" };
+const transports = { websocket: "WebSocket", polling: "HTTP polling" };
+
+function showConnection(transport) {
+	$("state").dataset.state = state;
+	if (transport || state !== "live") $("state-text").textContent = states[state] + (transport ? ` · ${transports[transport] ?? transport}` : "");
+
+	const waiting = pending.size === 1 ? "1 message waits" : `${pending.size} messages wait`;
+	const why = state === "offline" ? "You are offline." : "The server does not answer.";
+	$("notice").hidden = state === "live" || !started;
+	$("notice").textContent = pending.size > 0 ? `${why} ${waiting}, to be sent when you are back.` : `${why} What you write is sent when you are back.`;
+}
+
+// ---- what the server says ----
+
+let started = false; // whether we have ever been connected
+
+function listen() {
+	socket.on("connect", () => {
+		if (started) for (const id of rooms()) find("room", id).news("You are back. What others said meanwhile is not shown.");
+		started = true;
+		toEnd();
+	});
+	socket.on("disconnect", () => {
+		for (const c of conversations.values()) c.typing.clear();
+		showTyping();
+	});
+
+	socket.on("new-message", ({ roomId, userId, text, timestamp }) => {
+		const c = find("room", roomId);
+		if (c) receive(c, userId, text, timestamp);
+	});
+	socket.on("private-message", ({ fromUserId, toUserId, message, timestamp }) => {
+		receive(open("person", fromUserId === me.id ? toUserId : fromUserId), fromUserId, message, timestamp);
+	});
+
+	socket.on("user-typing", ({ roomId, userId }) => {
+		if (userId !== me.id) find("room", roomId)?.typing.add(userId);
+		showTyping();
+	});
+	socket.on("user-stopped-typing", ({ userId }) => {
+		for (const c of conversations.values()) c.typing.delete(userId);
+		showTyping();
+	});
+
+	// Lists; in a crowd a part of the list and the number of all, then changes.
+	socket.on("online-users", (ids, count = ids.length) => {
+		online.clear();
+		for (const id of ids) online.add(id);
+		onlineCount = count;
+		showAll();
+	});
+	socket.on("user-online", ({ userId }) => {
+		online.add(userId);
+		onlineCount++;
+		showAll();
+	});
+	socket.on("user-offline", ({ userId }) => {
+		online.delete(userId);
+		onlineCount--;
+		showAll();
+	});
+	socket.on("room-members", ({ room, members, joined = [], left = [] }) => {
+		const c = find("room", room);
+		if (!c) return;
+		const after = members ?? [...(c.members ?? [])].filter((id) => !left.includes(id)).concat(joined);
+		keepEnd(c, () => c.setMembers(after, me.id));
+		showAll();
+	});
+
+	socket.on("error", ({ event, message }) => keepEnd(current, () => current.news(`${event}: ${message}`)));
+}
+
+// ---- forms and keys ----
+
+function fitText() {
+	$("text").style.height = "auto";
+	$("text").style.height = `${Math.min($("text").scrollHeight, 160)}px`;
+}
+
+$("compose").addEventListener("submit", (submit) => {
 	submit.preventDefault();
 	const text = $("text").value.trim();
-	if (!text || !socket) return;
+	if (!text) return;
 	$("text").value = "";
+	fitText();
+	stopTyping();
 	say(text);
 });
 
-$("wave").addEventListener("click", () => socket?.emit("update", { x: Math.random() * 95 }));
+$("text").addEventListener("keydown", (key) => {
+	if (key.key !== "Enter" || key.shiftKey || key.isComposing) return;
+	key.preventDefault();
+	$("compose").requestSubmit();
+});
+
+$("text").addEventListener("input", () => {
+	fitText();
+	if ($("text").value.trim()) startTyping();
+	else stopTyping();
+});
 
 $("room-form").addEventListener("submit", (submit) => {
 	submit.preventDefault();
 	const name = $("room").value.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "");
 	if (!name) return;
 	$("room").value = "";
-	enter(name);
+	enter(open("room", name));
 });
 
-$("name-form").addEventListener("submit", (submit) => {
-	submit.preventDefault();
-	$("name").blur();
+$("leave").addEventListener("click", () => leave(current));
+$("log-out").addEventListener("click", () => logOut());
+$("open-side").addEventListener("click", () => {
+	$("app").dataset.pane = "side";
+	$("close-side").focus();
+});
+$("close-side").addEventListener("click", () => {
+	$("app").dataset.pane = "talk";
+	$("open-side").focus();
+});
+addEventListener("keydown", (key) => {
+	if (key.key === "Escape" && $("app").dataset.pane === "side") $("close-side").click();
+});
+document.addEventListener("visibilitychange", () => {
+	if (document.hidden) return;
+	current.unread = 0;
+	showAll();
 });
 
-$("name").addEventListener("change", () => {
-	me = $("name").value.trim().slice(0, 40) || me;
-	$("name").value = me;
-	sessionStorage.setItem("name", me);
-	socket?.disconnect().connect(); // the name is part of the handshake
-});
+// ---- begin ----
 
-for (const name of ["lobby", "garden", "workshop"]) open(name);
-enter(current);
-start();
+$("app").hidden = false;
+$("me").append(avatar(me.id), element("span", {}, personName(me.id)));
+for (const id of JSON.parse(sessionStorage.getItem("rooms")) ?? ["lobby", "garden", "workshop"]) open("room", id);
+enter(find("room", "lobby"));
+try {
+	socket = await connect(me, rooms, (now, transport) => {
+		state = now;
+		showConnection(transport);
+	});
+	listen();
+} catch {
+	state = "offline";
+	showConnection();
+	current.news("The client is missing: run npm ci in examples/");
+}

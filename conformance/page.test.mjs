@@ -1,0 +1,246 @@
+// The chat page of examples/Caddyfile in a real browser.
+
+import { after, afterEach, before, describe, test } from "node:test";
+import assert from "node:assert/strict";
+import { cp, mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Browser } from "./lib/browser.mjs";
+import { Caddy, program } from "./lib/caddy.mjs";
+import { root, run } from "./lib/process.mjs";
+import { until } from "./lib/wait.mjs";
+
+const limit = { timeout: 120_000 };
+const env = { JWT_SECRET: "a-secret-for-this-test-only-0123456789" };
+// What a browser itself says of requests while it is offline, and nothing else.
+const offline = /^Failed to load resource: net::ERR_INTERNET_DISCONNECTED/;
+// What it says when the client gives up a connection while that is upgraded.
+const refused = /^WebSocket connection to \S+ failed: WebSocket is closed before|status of 400 \(Bad Request\)/;
+
+// And when there is no server, or one that does not know the connection.
+const gone = new RegExp(`${refused.source}|net::ERR_|WebSocket connection to \\S+ failed`);
+
+describe("the chat page", () => {
+  let caddy, browser, dir, url;
+
+  // The page as it is, with tokens made as ./xcaddy.sh run makes them. Not on
+  // localhost: there the client, rightly, does not care whether the browser is
+  // offline.
+  before(async () => {
+    dir = await mkdtemp(join(tmpdir(), "realtime-site-"));
+    await cp(join(root, "examples/site"), dir, { recursive: true });
+    await makeTokens({ ...process.env, ...env });
+    const text = await readFile(join(root, "examples/Caddyfile"), "utf8");
+    const config = "{\n\tadmin 127.0.0.1:{$ADMIN}\n\tpersist_config off\n}\n" + text.replace("http://localhost:8080 {", "http://127.0.0.1:{$PORT} {").replace("root examples/site", `root ${dir}`);
+    caddy = await Caddy.start({ config, env });
+    url = `${caddy.url}/`;
+    browser = await Browser.start();
+  }, limit);
+
+  async function makeTokens(env) {
+    const { code, output } = await run(join(root, "examples/login.sh"), [join(dir, "login.json")], { env: { ...env, CADDY: program } });
+    assert.equal(code, 0, output);
+  }
+
+  after(async () => {
+    await browser?.stop();
+    await caddy?.stop();
+    if (dir) await rm(dir, { recursive: true });
+  });
+
+  afterEach(async () => {
+    await browser.closeAll();
+    assert.deepEqual(browser.complaints.splice(0), [], "the browser has nothing to complain about");
+    assert.deepEqual(caddy.panics, []);
+  });
+
+  async function logIn(name, options) {
+    const page = await browser.open(url, options);
+    await page.getByRole("button", { name, exact: true }).click();
+    await live(page);
+    return page;
+  }
+
+  const live = (page) => page.locator("#state[data-state=live]").waitFor();
+  const say = async (page, text) => {
+    await page.getByLabel("Message", { exact: true }).fill(text);
+    await page.keyboard.press("Enter");
+  };
+  const bubble = (page, text) => page.locator(".bubble", { hasText: text });
+  const texts = (page) => page.locator(".bubble").allTextContents();
+  const states = (page) => page.locator(".message.mine").evaluateAll((items) => items.map((item) => item.dataset.state));
+  const room = (page, name) => page.locator("#rooms button", { hasText: name });
+  const person = (page, name) => page.locator("#people button", { hasText: name });
+
+  test("two people see each other, type and talk; a third reads along", limit, async () => {
+    const [ada, alan, grace] = [await logIn("Ada"), await logIn("Alan"), await logIn("Grace")];
+    for (const [page, others] of [[ada, ["Alan", "Grace"]], [alan, ["Ada", "Grace"]]])
+      for (const other of others) await person(page, other).locator(".there").waitFor();
+    await ada.getByText("3 people here").waitFor();
+    await ada.getByText("Live · WebSocket").waitFor();
+
+    await alan.getByLabel("Message", { exact: true }).pressSequentially("Hel");
+    await ada.getByText("Alan is typing…").waitFor();
+    await alan.getByLabel("Message", { exact: true }).pressSequentially("lo <b>all</b>");
+    await alan.getByRole("button", { name: "Send" }).click();
+    await bubble(ada, "Hello <b>all</b>").waitFor(); // as text
+    await ada.getByText("Alan is typing…").waitFor({ state: "detached" });
+    await alan.locator(".message.mine[data-state=sent]").waitFor();
+    assert.equal(await ada.locator(".by b").innerText(), "Alan");
+
+    // In a room that one made oneself, others hear nothing before they join.
+    const maker = alan.getByLabel("Name of a room to make or join");
+    await maker.fill("Tea Time");
+    await maker.press("Enter");
+    await alan.getByText("Only you are here").waitFor(); // told, so that whoever joins is news
+    await say(alan, "is anybody here?");
+    await alan.locator(".message.mine[data-state=sent]").waitFor();
+    await ada.getByLabel("Name of a room to make or join").fill("tea-time");
+    await ada.keyboard.press("Enter");
+    await alan.getByText("Ada joined").waitFor();
+    await say(ada, "now I am");
+    await bubble(alan, "now I am").waitFor();
+    assert.deepEqual(await texts(ada), ["now I am"]);
+
+    // What arrives elsewhere is counted.
+    await say(grace, "lobby again");
+    await room(alan, "lobby").locator(".badge", { hasText: "1" }).waitFor();
+    await room(alan, "lobby").click();
+    await bubble(alan, "lobby again").waitFor();
+    assert.equal(await room(alan, "lobby").locator(".badge").count(), 0);
+
+    await ada.getByRole("button", { name: "Leave", exact: true }).click();
+    await room(alan, "tea-time").click();
+    await alan.getByText("Ada left").waitFor();
+  });
+
+  test("a private message reaches that person only", limit, async () => {
+    const [ada, alan, grace] = [await logIn("Ada"), await logIn("Alan"), await logIn("Grace")];
+    await person(ada, "Alan").click();
+    await say(ada, "just between us");
+    await ada.locator(".message.mine[data-state=sent]").waitFor();
+    await person(alan, "Ada").locator(".badge", { hasText: "1" }).waitFor();
+    await person(alan, "Ada").click();
+    await bubble(alan, "just between us").waitFor();
+    await say(alan, "I tell nobody");
+    await bubble(ada, "I tell nobody").waitFor();
+
+    // What Grace would have got has come before this.
+    await room(ada, "lobby").click();
+    await say(ada, "hello again");
+    await bubble(grace, "hello again").waitFor();
+    assert.deepEqual(await texts(grace), ["hello again"]);
+    assert.equal(await grace.locator(".badge:visible").count(), 0);
+
+    await grace.context().close();
+    await person(ada, "Grace").click(); // still listed: the grace has not ended
+    await ada.getByText("Offline", { exact: true }).waitFor();
+    await say(ada, "are you there?");
+    await ada.getByText("Not sent: Not online").waitFor();
+  });
+
+  test("what is written offline arrives once, in order, when one is back", limit, async () => {
+    const ada = await logIn("Ada", { expected: offline });
+    const alan = await logIn("Alan");
+    await say(ada, "before");
+    await bubble(alan, "before").waitFor();
+
+    await ada.context().setOffline(true);
+    await ada.locator("#state[data-state=offline]").waitFor();
+    const written = ["one", "two", "three"];
+    for (const text of written) await say(ada, text);
+    await ada.getByText("3 messages wait").waitFor();
+    assert.deepEqual(await states(ada), ["sent", "pending", "pending", "pending"]);
+    await say(alan, "nobody hears me");
+    await alan.locator(".message.mine[data-state=sent]").waitFor();
+
+    await ada.context().setOffline(false);
+    await live(ada);
+    await until(async () => (await states(ada)).every((state) => state === "sent"), "all to be sent");
+    await bubble(alan, "three").waitFor();
+    await say(alan, "welcome back");
+    await bubble(ada, "welcome back").waitFor();
+    assert.deepEqual(await texts(alan), ["before", "nobody hears me", ...written, "welcome back"]);
+    assert.deepEqual(await texts(ada), ["before", ...written, "welcome back"]);
+    assert.equal(await ada.locator("#notice").isVisible(), false);
+  });
+
+  test("an answer that was lost: the client sends again, nobody sees it twice", limit, async () => {
+    const alan = await logIn("Alan");
+    const ada = await browser.open(url);
+    // Between Ada and the server, the answer to the first send-message is lost
+    // together with the connection.
+    let lost = 0;
+    await ada.routeWebSocket(/socket\.io/, (client) => {
+      const server = client.connectToServer();
+      let asked;
+      client.onMessage((message) => {
+        asked ??= /^42(\d+)\["send-message"/.exec(message)?.[1];
+        server.send(message);
+      });
+      server.onMessage((message) => {
+        if (lost === 0 && asked && String(message).startsWith(`43${asked}[`)) {
+          lost++;
+          client.close();
+          server.close();
+        } else client.send(message);
+      });
+    });
+    await ada.getByRole("button", { name: "Ada", exact: true }).click();
+    await ada.getByText("Live · WebSocket").waitFor();
+    await say(ada, "only once");
+    await ada.locator(".message.mine[data-state=sent]").waitFor();
+    await say(ada, "after it");
+    await bubble(alan, "after it").waitFor();
+    assert.equal(lost, 1);
+    assert.deepEqual(await texts(alan), ["only once", "after it"]);
+  });
+
+  test("the server stops and starts with another secret: what was written waits for it", limit, async () => {
+    const ada = await logIn("Ada", { expected: gone });
+    const alan = await logIn("Alan", { expected: gone });
+    await ada.context().setOffline(true); // so that Alan is back before her, and hears her
+    await ada.locator("#state[data-state=offline]").waitFor();
+    await caddy.kill();
+    await alan.locator("#state[data-state=connecting]").waitFor();
+    await say(ada, "first");
+    await say(ada, "second");
+    await ada.getByText("2 messages wait").waitFor();
+    caddy.env.JWT_SECRET = "another-secret-for-this-test-only-0123456789";
+    await makeTokens(caddy.env);
+    await caddy.boot();
+    await live(alan);
+    await ada.context().setOffline(false);
+    await bubble(alan, "second").waitFor();
+    await until(async () => (await states(ada)).every((state) => state === "sent"), "both to be sent");
+    assert.deepEqual(await texts(alan), ["first", "second"]);
+  });
+
+  test("a bad token is refused, and the page says so", limit, async () => {
+    const page = await browser.open(url, { expected: refused });
+    const paste = async (token) => {
+      await page.getByText("Use a token of your own").click();
+      await page.getByLabel("JSON Web Token").fill(token);
+      await page.getByRole("button", { name: "Log in" }).click();
+    };
+    await paste("nonsense");
+    await page.getByText("This is not a JSON Web Token").waitFor();
+    await page.reload();
+    const body = Buffer.from(JSON.stringify({ sub: "ada", exp: 4e9 })).toString("base64url");
+    await paste(`eyJhbGciOiJIUzI1NiJ9.${body}.${"A".repeat(43)}`);
+    await page.getByRole("alert").getByText("The server says: Invalid token").waitFor();
+    await page.getByRole("button", { name: "Ada", exact: true }).click();
+    await live(page);
+  });
+
+  test("a token that has expired is replaced without a login", limit, async () => {
+    const page = await browser.open(url, { expected: refused });
+    await page.evaluate(() => {
+      sessionStorage.setItem("token", `eyJhbGciOiJIUzI1NiJ9.${btoa('{"sub":"ada","exp":1}')}.${"A".repeat(43)}`);
+      sessionStorage.setItem("source", "demo");
+    });
+    await page.reload();
+    await live(page);
+    assert.equal(await page.locator("#me").innerText(), "A\nAda");
+  });
+});
