@@ -163,7 +163,7 @@ const (
 // serve reads what is there and handles it. A connection that rests may be
 // served by somebody else already when serve returns.
 func (c *conn) serve(b *Batch) outcome {
-	for range readTurns {
+	for turn, began := 0, instant(0); turn < readTurns; turn++ {
 		in, off := c.buffer(b.slab)
 		n, err := b.try.read(c, in[off:])
 		if n == 0 && err == nil {
@@ -179,6 +179,11 @@ func (c *conn) serve(b *Batch) outcome {
 		}
 		if short {
 			return toWait // a short read took everything: epoll(7)
+		}
+		if began == 0 {
+			began = b.now
+		} else if b.now > began+turnTime {
+			return toRead
 		}
 	}
 	return toRead
@@ -399,7 +404,7 @@ func (c *conn) complete(b *Batch, op byte, data []byte, compressed bool) error {
 func (c *conn) answer(b *Batch, f *Frames) {
 	s := c.session
 	if c.probing {
-		if !c.say(b, f) {
+		if !c.say(f) {
 			c.dropProbe(nil)
 		}
 		return

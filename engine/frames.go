@@ -57,6 +57,10 @@ func NewFrames(kind Kind, head []byte, binary bool, attachments [][]byte) *Frame
 // Len is the size on a WebSocket, in bytes.
 func (f *Frames) Len() int { return len(f.data) }
 
+// cost is what f takes in the outbox of a session: small messages take more
+// than their bytes.
+func (f *Frames) cost() int { return len(f.data) + frameCost }
+
 // packetFrames is one Engine.IO packet that is not a message.
 func packetFrames(packet string) *Frames {
 	dst := appendHeader(make([]byte, 0, maxHeader+len(packet)), finBit|opText, len(packet))

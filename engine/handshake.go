@@ -23,6 +23,13 @@ func openPacket(s *Session, websocket bool) *Frames {
 		s.id, upgrades, s.config.PingInterval.Milliseconds(), s.config.PingTimeout.Milliseconds(), s.config.MaxPayload))
 }
 
+// A handshake is kept as long as its session. What does not fit is left out of
+// it: headers and parameters in the order of their names, the end of the URL.
+const (
+	maxHandshake = 16 << 10 // bytes
+	maxURL       = 4 << 10
+)
+
 // secretHeaders and secretKeys never get into a handshake, which rules, the
 // app, logs and other nodes see.
 var (
@@ -58,14 +65,11 @@ func handshakeJSON(r *http.Request, info Info) []byte {
 	b = append(b, `,"issued":`...)
 	b = strconv.AppendInt(b, now.UnixMilli(), 10)
 	b = append(b, `,"url":`...)
-	b = appendQuoted(b, publicURL(r.URL, info))
+	asked := publicURL(r.URL, info)
+	b = appendQuoted(b, asked[:min(len(asked), maxURL)])
 	b = append(b, `,"query":{`...)
-	for i, k := range slices.Sorted(maps.Keys(query)) {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(appendQuoted(b, k), ':')
-		b = appendQuoted(b, last(query[k]))
+	for _, k := range slices.Sorted(maps.Keys(query)) {
+		b = appendMember(b, k, last(query[k]))
 	}
 	return bytes.Clone(append(b, "}}"...)) // exact: it lives as long as the session
 }
@@ -77,11 +81,22 @@ func appendHeaders(b []byte, r *http.Request) []byte {
 		if slices.Contains(secretHeaders, k) {
 			continue
 		}
-		b = append(b, ',')
-		b = append(appendQuoted(b, strings.ToLower(k)), ':')
-		b = appendQuoted(b, strings.Join(r.Header[k], ", "))
+		b = appendMember(b, strings.ToLower(k), strings.Join(r.Header[k], ", "))
 	}
 	return append(b, '}')
+}
+
+// appendMember appends to a JSON object, unless that makes b too long.
+func appendMember(b []byte, key, value string) []byte {
+	begun := len(b)
+	if b[begun-1] != '{' {
+		b = append(b, ',')
+	}
+	b = append(appendQuoted(b, key), ':')
+	if b = appendQuoted(b, value); len(b) > maxHandshake {
+		return b[:begun]
+	}
+	return b
 }
 
 // publicURL is path and query without the secret values.

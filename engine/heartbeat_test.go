@@ -185,7 +185,7 @@ func TestStreamIsNoTrickle(t *testing.T) {
 
 func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := pipe(t, engine.Config{WriteTimeout: 5 * time.Second, PingInterval: time.Hour, Outbox: 1000})
+		s := pipe(t, engine.Config{WriteTimeout: 5 * time.Second, PingInterval: time.Hour, Outbox: 1300})
 		w := s.session()
 		began := time.Now()
 		send(s.echo.last(), "a")

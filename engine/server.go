@@ -164,8 +164,9 @@ func (s *Server) openSession(q *request, kind Kind) *Session {
 	session.handshake.Info.Secrets = nil
 	if kind == EngineIO {
 		f := openPacket(session, q.upgrade)
-		session.outbox, session.queued = append(session.outbox, f), f.Len()
+		session.outbox, session.queued = append(session.outbox, f), f.cost()
 	}
+	session.input.Lock() // until there is a receiver: whoever finds the session may close it
 	s.mu.Lock()
 	if limit := q.config.MaxSessions; s.closed || limit > 0 && s.live >= limit { // others were let in at the same time
 		s.mu.Unlock()
@@ -188,9 +189,9 @@ func (s *Server) openSession(q *request, kind Kind) *Session {
 	return session
 }
 
-// callOpen makes the receiver. A panic in it leaves no session behind.
+// callOpen makes the receiver, with input held, which it releases. A panic in it
+// leaves no session behind.
 func (s *Session) callOpen() (ok bool) {
-	s.input.Lock()
 	defer s.input.Unlock()
 	defer func() {
 		if !ok {

@@ -67,7 +67,7 @@ type Session struct {
 	outbox  []*Frames
 	head    int    // outbox[:head] is written
 	offset  int    // bytes of outbox[head] that are written
-	queued  int    // bytes in outbox, uncompressed, that are not
+	queued  int    // what those in outbox that are not cost
 	batch   *Batch // the last batch that was told to flush this session
 	marked  int    // messages up to the one whose age is watched; 0: none
 	stalled instant
@@ -126,7 +126,7 @@ func (s *Session) Send(b *Batch, f *Frames) {
 	if s.state != open {
 		return
 	}
-	if s.queued > 0 && s.queued+f.Len() > s.config.Outbox && s.blockedLocked() {
+	if s.queued > 0 && s.queued+f.cost() > s.config.Outbox && s.blockedLocked() {
 		s.cut = true // it would wait behind what is not read
 		s.endLocked(SlowConsumer)
 		return
@@ -162,7 +162,7 @@ func (s *Session) blockedLocked() bool {
 
 func (s *Session) queueLocked(b *Batch, f *Frames) {
 	s.outbox = append(s.outbox, f)
-	s.queued += f.Len()
+	s.queued += f.cost()
 	b.queued++
 	b.full = b.full || s.queued > batchBytes
 	s.flushWithLocked(b)
@@ -218,7 +218,7 @@ func (s *Session) failLocked(reason Reason, code uint16) {
 func (s *Session) sayLocked(f *Frames) {
 	if s.ws != nil {
 		s.outbox = append(s.outbox, f)
-		s.queued += f.Len()
+		s.queued += f.cost()
 	}
 }
 

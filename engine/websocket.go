@@ -20,14 +20,18 @@ func (q *request) openWebSocket(kind Kind) {
 	if !q.admit() {
 		return
 	}
-	c := q.connect(kind)
-	q.done()
+	c := q.connectAdmitted(kind)
 	if c == nil {
 		q.server.handshaken(failed)
 		return
 	}
 	q.server.handshaken(accepted)
 	q.read(c)
+}
+
+func (q *request) connectAdmitted(kind Kind) *conn {
+	defer q.done()
+	return q.connect(kind)
 }
 
 // connect makes the session and the connection, nil if that failed.
@@ -68,9 +72,11 @@ func (s *Session) attach(b *Batch, c *conn, head *Frames) bool {
 	}
 	s.ws = c
 	s.unholdLocked()
-	s.outbox = append([]*Frames{head}, s.outbox[s.head:]...)
-	s.head = 0
-	s.queued += head.Len()
+	if head.Len() > 0 { // that of a stream is sent already, and an empty one would be written for ever
+		s.outbox = append([]*Frames{head}, s.outbox[s.head:]...)
+		s.head = 0
+		s.queued += head.cost()
+	}
 	if s.state != open {
 		s.sayLocked(emptyClose)
 		s.lingerDue = s.server.now() + instant(closeTimeout)
@@ -108,15 +114,32 @@ func (q *request) upgradeSession() {
 	c.probing = true
 	// Before the client knows that it may begin.
 	ok := s.startProbe(c)
-	if _, err := c.writeWithin(head.data, closeWriteTimeout); err != nil {
-		c.dropProbe(nil)
-		return
-	}
-	if !ok {
+	_, err := c.writeWithin(head.data, closeWriteTimeout)
+	switch _, stream := c.Conn.(*stream); {
+	case !ok && err != nil:
+		c.hangUp(nil)
+	case !ok:
 		c.hangUp(emptyClose)
-		return
+	case err != nil:
+		c.dropProbe(nil)
+	case stream:
+		q.read(c)
+	default:
+		go c.readProbe()
 	}
-	q.read(c)
+}
+
+// readProbe reads until the upgrade is complete or given up. It waits while a
+// POST of the session is handled, which a worker must not.
+func (c *conn) readProbe() {
+	defer c.session.server.caught("probe", c.session)
+	buf := make([]byte, smallRead)
+	for c.readOnce(buf) {
+		if !c.probing {
+			c.start()
+			return
+		}
+	}
 }
 
 // turnAway answers an upgrade that names another transport with a WebSocket
@@ -155,7 +178,7 @@ func (c *conn) probed(b *Batch, op byte, data []byte) error {
 	s := c.session
 	switch {
 	case op == opText && string(data) == probePing:
-		if !c.say(b, probeAnswer) {
+		if !c.say(probeAnswer) {
 			c.dropProbe(nil)
 			return errPeerClosed
 		}
@@ -194,15 +217,10 @@ func (s *Session) completeUpgrade(b *Batch, c *conn) bool {
 	return true
 }
 
-// say writes a frame on a probing WebSocket, which has no outbox. A worker
-// does not wait: a new connection that takes no frame is not worth it.
-func (c *conn) say(b *Batch, f *Frames) bool {
-	if c.raw == nil || c.secure { // then it is not a worker
-		_, err := c.writeWithin(f.data, closeWriteTimeout)
-		return err == nil
-	}
-	n, err := b.try.write(c, f.data)
-	return err == nil && n == len(f.data)
+// say writes a frame on a probing WebSocket, which has no outbox.
+func (c *conn) say(f *Frames) bool {
+	_, err := c.writeWithin(f.data, closeWriteTimeout)
+	return err == nil
 }
 
 // dropProbe ends an upgrade; the session goes on polling.

@@ -3,9 +3,14 @@ package engine
 import (
 	"runtime"
 	"sync"
+	"time"
 )
 
-const turnSize = 64 // connections that a worker reads before it writes
+// A worker's turn ends, and it writes, after so many connections or so long.
+const (
+	turnSize = 64
+	turnTime = instant(time.Millisecond)
+)
 
 // workers read the connections that have input. They are few, so that their
 // grown stacks and their buffers serve everybody, and go when the last
@@ -94,9 +99,13 @@ func (w *workers) work() {
 // what came of it together: input that arrives together is answered together.
 func (w *workers) turn(b *Batch, c *conn) {
 	defer b.write()
+	began := w.server.now()
 	yielded := false
 	for range turnSize {
 		w.serve(b, c)
+		if b.now > began+turnTime {
+			return
+		}
 		c = w.take(false)
 		if c == nil && !yielded {
 			yielded = true

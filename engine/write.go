@@ -108,7 +108,7 @@ func (s *Session) wroteLocked(c *conn, n int) {
 		s.outbox[s.head] = nil
 		s.head++
 		s.offset = 0
-		s.queued -= f.Len()
+		s.queued -= f.cost()
 		if s.marked > 0 {
 			s.marked--
 		}

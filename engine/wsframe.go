@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/binary"
 	"errors"
+	"unicode/utf8"
 )
 
 // RFC 6455 section 5.2: the layout of a frame.
@@ -171,6 +172,8 @@ func closePayload(p []byte) (code uint16, err error) {
 	}
 	code = binary.BigEndian.Uint16(p)
 	switch {
+	case !utf8.Valid(p[2:]):
+		return 0, errClosePayload
 	case code >= 1000 && code <= 1003, code >= 1007 && code <= 1014, code >= 3000 && code <= 4999:
 		return code, nil
 	}
