@@ -68,9 +68,12 @@ func (s *stream) answer(head []byte) {
 			}
 		}
 	}
-	s.w.WriteHeader(http.StatusOK)
+	// It may wait for the client, and holds one of the places of handshakes.
 	// What fails here fails at the first write too.
+	_ = s.rc.SetWriteDeadline(time.Now().Add(closeWriteTimeout))
+	s.w.WriteHeader(http.StatusOK)
 	_ = s.rc.Flush()
+	_ = s.rc.SetWriteDeadline(time.Time{})
 }
 
 func (s *stream) Read(p []byte) (int, error) { return s.r.Body.Read(p) }
