@@ -2,15 +2,14 @@
 
 import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
-import { createHmac } from "node:crypto";
 import { join } from "node:path";
 import { Caddy } from "./lib/caddy.mjs";
 import { call, closeAll, connected, heard, next } from "./lib/client.mjs";
+import { jwt, secret } from "./lib/jwt.mjs";
 import { here } from "./lib/process.mjs";
 import { pause, until } from "./lib/wait.mjs";
 
 const limit = { timeout: 30_000 };
-const secret = "for-conformance-only-0123456789abcdef";
 
 let caddy;
 
@@ -25,14 +24,8 @@ after(async () => {
   await caddy?.stop();
 });
 
-function token(sub) {
-  const part = (v) => Buffer.from(JSON.stringify(v)).toString("base64url");
-  const body = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub, exp: Math.floor(Date.now() / 1000) + 600 })}`;
-  return `${body}.${createHmac("sha256", secret).update(body).digest("base64url")}`;
-}
-
 const open = (nsp = "", options) => connected(caddy.url + nsp, options);
-const user = (name, options) => open("/users", { auth: { token: token(name) }, ...options });
+const user = (name, options) => open("/users", { auth: { token: jwt({ sub: name }) }, ...options });
 
 // lists remembers the last list that a socket was told; it has to be asked for
 // before the socket connects, which io does in a later turn.
