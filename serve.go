@@ -180,7 +180,8 @@ func hasSecrets(r *http.Request) bool {
 			return true
 		}
 	}
-	return hasSecretQuery(r.URL) || hasSecretQuery(originalURL(r))
+	original := originalURL(r)
+	return hasSecretQuery(r.URL) || original.RawQuery != r.URL.RawQuery && hasSecretQuery(original)
 }
 
 // hasSecretQuery takes whatever Engine.IO does not need in the first request

@@ -7,7 +7,7 @@ import (
 
 const (
 	gatherSize = 64 << 10  // bytes that one write takes at most, unless one Frames is larger
-	batchLimit = 32 << 10  // queued messages after which a batch is written in between
+	batchLimit = 128 << 10 // queued messages after which a batch is written in between
 	batchBytes = 256 << 10 // bytes queued on one session after which it is, too
 	keepText   = 256 << 10 // bytes of an inflated message that a pooled batch keeps room for
 )

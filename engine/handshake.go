@@ -43,14 +43,8 @@ func (i Info) hides(key string) bool {
 }
 
 // handshakeJSON describes the first request of a session as Socket.IO does.
-func handshakeJSON(r *http.Request, info Info) []byte {
+func handshakeJSON(r *http.Request, query url.Values, info Info) []byte {
 	now := time.Now()
-	query := r.URL.Query()
-	for k := range query {
-		if info.hides(k) {
-			delete(query, k)
-		}
-	}
 	b := make([]byte, 0, 1<<10)
 	b = append(b, `{"headers":`...)
 	b = appendHeaders(b, r)
@@ -69,7 +63,9 @@ func handshakeJSON(r *http.Request, info Info) []byte {
 	b = appendQuoted(b, asked[:min(len(asked), maxURL)])
 	b = append(b, `,"query":{`...)
 	for _, k := range slices.Sorted(maps.Keys(query)) {
-		b = appendMember(b, k, last(query[k]))
+		if !info.hides(k) {
+			b = appendMember(b, k, last(query[k]))
+		}
 	}
 	return bytes.Clone(append(b, "}}"...)) // exact: it lives as long as the session
 }

@@ -154,7 +154,7 @@ func (s *Server) openSession(q *request, kind Kind) *Session {
 		server:    s,
 		config:    q.config,
 		id:        newID(),
-		handshake: Handshake{JSON: handshakeJSON(q.r, q.info), RemoteIP: q.info.RemoteIP, Info: q.info},
+		handshake: Handshake{JSON: handshakeJSON(q.r, q.query, q.info), RemoteIP: q.info.RemoteIP, Info: q.info},
 		origin:    q.r.Header.Get("Origin"),
 		kind:      kind,
 		base64:    q.query.Get("b64") == "1",
