@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Browser } from "./lib/browser.mjs";
 import { Caddy, program } from "./lib/caddy.mjs";
+import { inSeconds, jwt } from "./lib/jwt.mjs";
 import { root, run } from "./lib/process.mjs";
 import { until } from "./lib/wait.mjs";
 
@@ -165,6 +166,20 @@ describe("the chat page", () => {
     assert.equal(await ada.locator("#notice").isVisible(), false);
   });
 
+  test("whoever goes offline by the button keeps what is written until they are back", limit, async () => {
+    const [ada, alan] = [await logIn("Ada"), await logIn("Alan")];
+    await ada.getByRole("button", { name: "Go offline" }).click();
+    await ada.locator("#state[data-state=offline]").waitFor();
+    for (const text of ["one", "two"]) await say(ada, text);
+    await ada.getByText("2 messages wait").waitFor();
+    assert.deepEqual(await states(ada), ["pending", "pending"]);
+    await ada.getByRole("button", { name: "Go online" }).click();
+    await live(ada);
+    await bubble(alan, "two").waitFor();
+    await until(async () => (await states(ada)).every((state) => state === "sent"), "both to be sent");
+    assert.deepEqual(await texts(alan), ["one", "two"]);
+  });
+
   test("an answer that was lost: the client sends again, nobody sees it twice", limit, async () => {
     const alan = await logIn("Alan");
     const ada = await browser.open(url);
@@ -229,6 +244,16 @@ describe("the chat page", () => {
     const body = Buffer.from(JSON.stringify({ sub: "ada", exp: 4e9 })).toString("base64url");
     await paste(`eyJhbGciOiJIUzI1NiJ9.${body}.${"A".repeat(43)}`);
     await page.getByRole("alert").getByText("The server says: Invalid token").waitFor();
+    await page.getByRole("button", { name: "Ada", exact: true }).click();
+    await live(page);
+  });
+
+  test("a pasted token that expires leads back to the login", limit, async () => {
+    const page = await browser.open(url, { expected: refused });
+    await page.getByText("Use a token of your own").click();
+    await page.getByLabel("JSON Web Token").fill(jwt({ sub: "eve", exp: inSeconds(4) }, { key: caddy.env.JWT_SECRET }));
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.getByRole("alert").getByText("Your token has expired").waitFor();
     await page.getByRole("button", { name: "Ada", exact: true }).click();
     await live(page);
   });

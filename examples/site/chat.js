@@ -210,6 +210,7 @@ const transports = { websocket: "WebSocket", polling: "HTTP polling" };
 
 function showConnection(transport) {
 	$("state").dataset.state = state;
+	$("go").textContent = state === "offline" ? "Go online" : "Go offline";
 	if (transport || state !== "live") $("state-text").textContent = states[state] + (transport ? ` · ${transports[transport] ?? transport}` : "");
 
 	const waiting = pending.size === 1 ? "1 message waits" : `${pending.size} messages wait`;
@@ -315,6 +316,11 @@ $("room-form").addEventListener("submit", (submit) => {
 	enter(open("room", name));
 });
 
+// What is written meanwhile waits in the client as it does without a network.
+$("go").addEventListener("click", () => {
+	if (socket?.active) socket.disconnect();
+	else socket?.connect();
+});
 $("leave").addEventListener("click", () => leave(current));
 $("log-out").addEventListener("click", () => logOut());
 $("open-side").addEventListener("click", () => {

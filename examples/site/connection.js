@@ -1,6 +1,6 @@
 // The connection: the stock socket.io-client, told what this page needs.
 
-import { logOut, renew } from "./login.js";
+import { expired, logOut, renew } from "./login.js";
 
 // connect makes the socket of an identity. While there is no connection, what
 // is emitted waits in the client, in order; `retries` and `ackTimeout` send it
@@ -17,7 +17,7 @@ export async function connect(me, rooms, onState) {
 
 	const tell = () => {
 		if (socket.connected) onState("live", socket.io.engine.transport.name);
-		else onState(navigator.onLine ? "connecting" : "offline");
+		else onState(socket.active && navigator.onLine ? "connecting" : "offline");
 	};
 	socket.on("connect", () => {
 		tell();
@@ -27,7 +27,7 @@ export async function connect(me, rooms, onState) {
 	addEventListener("offline", tell);
 	addEventListener("online", () => {
 		tell();
-		if (!socket.connected) socket.disconnect().connect(); // now, not after the client's pause
+		if (socket.active && !socket.connected) socket.disconnect().connect(); // now, not after the client's pause
 	});
 
 	// A refusal is final for the client; a later token may still be good.
@@ -35,14 +35,14 @@ export async function connect(me, rooms, onState) {
 		tell();
 		if (socket.active) return;
 		const fresh = await renew(me);
-		if (!fresh) return logOut(`The server says: ${error.message}`);
+		if (!fresh) return logOut(expired(me) ? "Your token has expired." : `The server says: ${error.message}`);
 		me = fresh;
 		socket.connect();
 	});
 	// Ten seconds are left to show a later token; the connection stays then.
 	socket.on("token-expired", async () => {
 		const fresh = await renew(me);
-		if (!fresh) return;
+		if (!fresh) return logOut("Your token has expired.");
 		me = fresh;
 		socket.emit("auth-refresh", { token: me.token });
 	});

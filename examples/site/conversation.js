@@ -3,6 +3,7 @@
 import { avatar, dayOf, element, icon, listing, personName, timeOf } from "./dom.js";
 
 const together = 5 * 60_000; // ms: what one person says within stands together
+const most = 1000; // entries that are kept
 const marks = { pending: "Waiting to be sent", sent: "Sent", failed: "Not sent" };
 
 export class Conversation {
@@ -34,7 +35,7 @@ export class Conversation {
 		const bubble = element("p", { className: "bubble", title: timeOf(time) }, text);
 		if (/^\p{Extended_Pictographic}{1,3}$/u.test(text)) bubble.classList.add("emoji");
 		item.append(bubble);
-		this.list.append(item);
+		this.#append(item);
 		return { ...message, item };
 	}
 
@@ -42,7 +43,7 @@ export class Conversation {
 	news(text) {
 		this.#day(new Date());
 		this.#last.from = null;
-		this.list.append(element("li", { className: "news" }, text));
+		this.#append(element("li", { className: "news" }, text));
 	}
 
 	// setMembers takes a room's members and tells who came and who left.
@@ -60,7 +61,12 @@ export class Conversation {
 		const day = dayOf(time);
 		if (day === this.#last.day) return;
 		this.#last = { day };
-		this.list.append(element("li", { className: "day" }, element("span", {}, day)));
+		this.#append(element("li", { className: "day" }, element("span", {}, day)));
+	}
+
+	#append(entry) {
+		this.list.append(entry);
+		if (this.list.childElementCount > most) this.list.firstElementChild.remove();
 	}
 }
 

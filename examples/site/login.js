@@ -8,8 +8,8 @@ import { $, avatar, element, personName } from "./dom.js";
 const keptToken = "token";
 const keptSource = "source"; // "demo" or "pasted"
 
-// identity resolves to { id, token } of who this tab is, and asks if it does
-// not know yet.
+// identity resolves to { id, token, expires } of who this tab is, and asks if
+// it does not know yet.
 export async function identity() {
 	return parse(sessionStorage.getItem(keptToken)) ?? choose(await demoTokens());
 }
@@ -24,6 +24,8 @@ export async function renew({ id, token }) {
 	return fresh;
 }
 
+export const expired = ({ expires }) => expires <= Date.now();
+
 // logOut forgets who this tab is and begins anew; `why` is shown there.
 export function logOut(why = "") {
 	sessionStorage.clear();
@@ -31,12 +33,15 @@ export function logOut(why = "") {
 	location.reload();
 }
 
+// demoTokens resolves to a token for each id. Without the file it is empty: a
+// token can still be pasted.
 async function demoTokens() {
 	try {
 		const response = await fetch("login.json", { cache: "no-store" });
-		return response.ok ? await response.json() : {};
+		const tokens = response.ok ? await response.json() : {};
+		return Object.fromEntries(Object.entries(tokens).filter(([, token]) => !expired(parse(token))));
 	} catch {
-		return {}; // as without the file: a token can be pasted
+		return {};
 	}
 }
 
@@ -45,8 +50,8 @@ function parse(token) {
 	try {
 		const part = token.trim().split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
 		const bytes = Uint8Array.from(atob(part), (c) => c.charCodeAt(0));
-		const { sub } = JSON.parse(new TextDecoder().decode(bytes));
-		return typeof sub === "string" && sub ? { id: sub, token: token.trim() } : null;
+		const { sub, exp } = JSON.parse(new TextDecoder().decode(bytes));
+		return typeof sub === "string" && sub ? { id: sub, expires: exp * 1000, token: token.trim() } : null;
 	} catch {
 		return null;
 	}
