@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -77,6 +78,12 @@ func (e *echo) last() *engine.Session {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.sessions[len(e.sessions)-1]
+}
+
+func (e *echo) all() []*engine.Session {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.sessions)
 }
 
 // closed waits for the next session to close.

@@ -89,7 +89,7 @@ func TestMemoryOfSharedMessages(t *testing.T) {
 		for range 3 {
 			b := engine.NewBatch()
 			f := engine.NewFrames(engine.EngineIO, []byte(large), false, nil)
-			for _, session := range s.echo.sessions {
+			for _, session := range s.echo.all() {
 				session.Send(b, f)
 			}
 			b.Flush()

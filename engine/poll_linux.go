@@ -163,7 +163,7 @@ func (p *poller) run(epoll syscall.RawConn) {
 	events := make([]syscall.EpollEvent, pollEvents)
 	_ = epoll.Read(func(fd uintptr) (done bool) {
 		for {
-			n, err := epollWait(int(fd), events)
+			n, err := arrivals(fd, events)
 			if err != nil {
 				return true
 			}
@@ -173,14 +173,6 @@ func (p *poller) run(epoll syscall.RawConn) {
 			}
 		}
 	})
-}
-
-func epollWait(fd int, events []syscall.EpollEvent) (n int, err error) {
-	for {
-		if n, err = syscall.EpollWait(fd, events, 0); err != syscall.EINTR {
-			return n, err
-		}
-	}
 }
 
 func (p *poller) dispatch(events []syscall.EpollEvent) {

@@ -49,7 +49,6 @@ func TestCloseWhileConnectionsEnd(t *testing.T) {
 func TestFloodOnTCP(t *testing.T) {
 	const messages, size = 400, 64 << 10
 	s := serve(t, still)
-	flood, other := s.session(), s.session()
 	done := make(chan int, 1) // a receiver must not block: answers wait in its batch
 	count, talked := 0, 0
 	s.echo.message = func(session *engine.Session, _ *engine.Batch, data []byte, _ bool) bool {
@@ -61,6 +60,7 @@ func TestFloodOnTCP(t *testing.T) {
 		}
 		return true
 	}
+	flood, other := s.session(), s.session()
 	go func() {
 		f := frame(0x81, append([]byte("4"), bytes.Repeat([]byte("x"), size)...))
 		for range messages {

@@ -41,9 +41,7 @@ func TestStress(t *testing.T) {
 		}()
 	}
 
-	s.echo.mu.Lock()
-	targets := append([]*engine.Session(nil), s.echo.sessions...)
-	s.echo.mu.Unlock()
+	targets := s.echo.all()
 	close(begin)
 	for from := range senders {
 		wg.Add(1)

@@ -165,9 +165,7 @@ func TestTLSSlow(t *testing.T) {
 	slow := s.session()
 	other := s.session()
 	text := strings.Repeat("x", 100_000)
-	s.echo.mu.Lock()
-	sessions := append([]*engine.Session(nil), s.echo.sessions...)
-	s.echo.mu.Unlock()
+	sessions := s.echo.all()
 	for range 200 {
 		b := engine.NewBatch()
 		f := engine.NewFrames(engine.EngineIO, []byte(text), false, nil)

@@ -38,14 +38,14 @@ func (a *attempt) write(c *conn, p []byte) (int, error) {
 	if c.secure {
 		return a.writeSecure(c, p)
 	}
-	a.p, a.call = p, syscall.Write
+	a.p, a.call = p, tryWrite
 	return a.result(c.raw.Write(a.once))
 }
 
 // read reads what is there. Nothing, and no error: nothing yet. io.EOF is the
 // end.
 func (a *attempt) read(c *conn, p []byte) (int, error) {
-	a.p, a.call = p, syscall.Read
+	a.p, a.call = p, tryRead
 	err := c.raw.Read(a.once)
 	if err == nil && a.err == nil && a.n == 0 {
 		err = io.EOF
