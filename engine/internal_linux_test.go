@@ -45,7 +45,7 @@ func TestDescriptorIsUsedAgain(t *testing.T) {
 	second.hangUp(nil)
 	for second.isWatched() {
 	}
-	srv.poller.retire()
+	srv.retire()
 	if p.file != nil {
 		t.Error("the poller stays")
 	}
@@ -78,5 +78,5 @@ func TestWatchFails(t *testing.T) {
 	if p.active != 0 || c.isWatched() {
 		t.Error("it counts")
 	}
-	p.retire()
+	srv.retire()
 }

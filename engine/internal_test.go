@@ -19,7 +19,6 @@ func openedBy(s *Server) *Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sessions[session.id] = session
-	s.size.Add(1)
 	s.live++
 	s.open.Add(1)
 	s.present.Add(1)
@@ -30,6 +29,7 @@ func openedBy(s *Server) *Session {
 // sees to its end, or refuses it.
 func TestAttachWhileClosing(t *testing.T) {
 	srv := NewServer(deaf{}, Config{})
+	defer srv.retire()
 	for range 20_000 {
 		s := openedBy(srv)
 		s.state, s.graceful, s.told = closing, true, true
@@ -60,6 +60,7 @@ func TestInputWhileWorkersLeave(t *testing.T) {
 	srv := NewServer(deaf{}, Config{})
 	w := &srv.workers
 	w.running = max(runtime.GOMAXPROCS(0), 4)
+	w.retire()
 	for range w.running {
 		if w.take(true) != nil { // nobody is there: it is to leave, and has not yet
 			t.Fatal("input from nowhere")

@@ -62,9 +62,6 @@ type Server struct {
 	relieving  atomic.Bool
 	addresses  budget.Accounts[netip.Addr]
 
-	// size is len(sessions), for those who must not take mu.
-	size atomic.Int64
-
 	mu       sync.Mutex
 	sessions map[string]*Session // by sid, until nothing of them is left
 	live     int                 // of these, the open ones
@@ -173,7 +170,6 @@ func (s *Server) openSession(q *request, kind Kind) *Session {
 		return nil
 	}
 	s.sessions[session.id] = session
-	s.size.Add(1)
 	s.live++
 	s.open.Add(1)
 	s.present.Add(1)
@@ -242,9 +238,6 @@ func (s *Server) forget(session *Session) {
 	}
 	delete(s.sessions, session.id)
 	s.present.Done()
-	if s.size.Add(-1) == 0 {
-		s.workers.retire()
-	}
 }
 
 // Close ends all sessions with ShuttingDown and refuses new ones. It waits
@@ -263,6 +256,14 @@ func (s *Server) Close() {
 		session.lingerUntil(deadline)
 	}
 	s.present.Wait()
+	s.retire()
+}
+
+// retire lets the goroutines go that serve all sessions. They stay while there
+// is none: the next one would have to start them, and they grow at first.
+func (s *Server) retire() {
+	s.wheel.retire()
+	s.workers.retire()
 	s.poller.retire()
 }
 

@@ -8,8 +8,8 @@ import (
 const slots = 512
 
 // A wheel checks sessions when something of them is due: one goroutine and
-// one timer for all of them, two pointers for each. It turns only while there
-// are sessions.
+// one timer for all of them, two pointers for each. It stands still while
+// there are no sessions.
 type wheel struct {
 	server *Server
 
@@ -18,8 +18,10 @@ type wheel struct {
 	rings   [slots]timer // heads of the rings of sessions
 	at      int64        // ticks that are done
 	size    int
-	turning bool
-	empty   chan struct{} // tells the goroutine that nobody is left
+	running bool          // there is a goroutine
+	still   bool          // it waits without a timer
+	last    bool          // no more will come
+	changed chan struct{} // tells the goroutine to look again
 }
 
 // timer is a session's place in the wheel.
@@ -32,6 +34,7 @@ type timer struct {
 
 func (w *wheel) init(s *Server) {
 	w.server = s
+	w.changed = make(chan struct{}, 1)
 	for i := range w.rings {
 		w.rings[i].prev, w.rings[i].next = &w.rings[i], &w.rings[i]
 	}
@@ -65,11 +68,11 @@ func (w *wheel) schedule(s *Session, t instant) {
 		e.unlink()
 	}
 	w.link(e, tick)
-	if !w.turning {
-		w.turning = true
-		w.empty = make(chan struct{}, 1)
-		empty := w.empty
-		go w.server.always("wheel", func() { w.turn(empty) })
+	if !w.running {
+		w.running = true
+		go w.server.always("wheel", w.turn)
+	} else if w.still {
+		w.look()
 	}
 }
 
@@ -115,17 +118,26 @@ func (w *wheel) remove(s *Session) {
 	}
 	if e.session != nil && !e.removed {
 		w.size--
-		if w.size == 0 {
-			select {
-			case w.empty <- struct{}{}:
-			default: // told already
-			}
-		}
 	}
 	e.removed = true
 }
 
-func (w *wheel) turn(empty chan struct{}) {
+// retire lets the goroutine go.
+func (w *wheel) retire() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = true
+	w.look()
+}
+
+func (w *wheel) look() {
+	select {
+	case w.changed <- struct{}{}:
+	default: // told already
+	}
+}
+
+func (w *wheel) turn() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var due []*Session
@@ -143,19 +155,18 @@ func (w *wheel) turn(empty chan struct{}) {
 		timer.Reset(wait)
 		select {
 		case <-timer.C:
-		case <-empty:
+		case <-w.changed:
 		}
 	}
 }
 
 // due takes the sessions out whose time has come, or says how long until the
-// next tick.
+// next tick. It is false when the goroutine is to go.
 func (w *wheel) due(out *[]*Session) (wait time.Duration, goOn bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.size == 0 {
-		w.turning = false
-		return 0, false
+	if w.still = w.size == 0; w.still {
+		return time.Hour, !w.last
 	}
 	now := w.server.now()
 	for w.at < int64(now)/int64(w.tick) {

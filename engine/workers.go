@@ -13,8 +13,8 @@ const (
 )
 
 // workers read the connections that have input. They are few, so that their
-// grown stacks and their buffers serve everybody, and go when the last
-// session has gone.
+// grown stacks and their buffers serve everybody, and stay until the server
+// is closed.
 type workers struct {
 	server *Server
 
@@ -24,6 +24,7 @@ type workers struct {
 	next    int
 	running int
 	idle    int
+	last    bool // no more will come
 }
 
 func (w *workers) init(s *Server) {
@@ -46,11 +47,12 @@ func (w *workers) ready(c *conn) {
 	}
 }
 
-// retire lets idle workers go, when there is no session anymore.
+// retire lets the workers go when there is nothing more to do. The server has
+// no sessions anymore, and gets none.
 func (w *workers) retire() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.idle = 0
+	w.last, w.idle = true, 0
 	w.more.Broadcast()
 }
 
@@ -64,7 +66,7 @@ func (w *workers) take(wait bool) *conn {
 		if !wait {
 			return nil
 		}
-		if w.server.size.Load() == 0 {
+		if w.last {
 			w.running--
 			return nil
 		}
