@@ -2,7 +2,10 @@ package engine
 
 import (
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -69,4 +72,36 @@ func TestInputWhileWorkersLeave(t *testing.T) {
 	if w.running != 0 {
 		t.Errorf("%d workers count that will not read", w.running)
 	}
+}
+
+// A POST that was read and waits for its turn is still the only one that there
+// may be: the next could overtake it.
+func TestPostsKeepOrder(t *testing.T) {
+	srv := NewServer(deaf{}, Config{})
+	defer srv.retire()
+	s := openedBy(srv)
+	s.kind = EngineIO
+	post := func() int {
+		r := httptest.NewRequest("POST", "/?EIO=4&transport=polling&sid="+s.id, strings.NewReader("4x"))
+		w := httptest.NewRecorder()
+		srv.ServeHTTP(w, r)
+		return w.Code
+	}
+	s.input.Lock() // somebody is fed
+	var first sync.WaitGroup
+	first.Go(func() { post() })
+	reading := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.post != nil
+	}
+	for !reading() {
+		runtime.Gosched()
+	}
+	if code := post(); code != http.StatusBadRequest {
+		t.Errorf("the second got %d", code)
+	}
+	s.input.Unlock()
+	first.Wait()
+	s.finish()
 }

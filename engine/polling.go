@@ -216,18 +216,16 @@ func (q *request) post() {
 	q.hold()
 	err := q.readBody(buf)
 	s.spend(nil, buf.Len())
-	alone := s.endPost()
 	switch {
-	case !alone:
+	case err == nil && s.payload(buf.Bytes()):
+		q.write("text/html", []byte("ok"))
+	case !s.endPost():
 		q.destroy()
 	case errors.Is(err, errTooBig):
 		q.w.WriteHeader(http.StatusRequestEntityTooLarge)
-	case err != nil:
+	default:
 		s.fail(TransportError, closeNoStatus)
 		q.w.WriteHeader(http.StatusBadRequest)
-	default:
-		s.payload(buf.Bytes())
-		q.write("text/html", []byte("ok"))
 	}
 }
 
@@ -298,13 +296,18 @@ func (q *request) destroy() {
 	_ = c.Close()
 }
 
-// payload hands the packets of a POST to the receiver.
-func (s *Session) payload(p []byte) {
+// payload hands the packets of a POST to the receiver; not, if another one came
+// meanwhile. The next may begin when this one has its turn, no sooner: it could
+// overtake.
+func (s *Session) payload(p []byte) (alone bool) {
 	b := NewBatch()
 	defer b.Flush()
 	s.enter()
 	defer s.leave(b)
 	defer s.server.caught("receiver", s)
+	if alone = s.endPost(); !alone {
+		return false
+	}
 	b.now = s.server.now()
 	s.mu.Lock()
 	s.touchLocked()
@@ -313,7 +316,7 @@ func (s *Session) payload(p []byte) {
 		var packet []byte
 		packet, p, more = bytes.Cut(p, []byte{separator})
 		if !s.isOpen() {
-			return
+			break
 		}
 		switch err := s.packet(b, packet); {
 		case err == nil:
@@ -325,4 +328,5 @@ func (s *Session) payload(p []byte) {
 			s.fail(TransportError, closeNoStatus)
 		}
 	}
+	return true
 }
