@@ -440,8 +440,11 @@ func (c *conn) refuse(err error) (goOn bool) {
 	c.discard = code != closeNoStatus
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.halfClose = c.discard
-	s.failLocked(reason, code)
+	if c.discard {
+		s.deafenLocked(reason, code)
+	} else {
+		s.failLocked(reason, code)
+	}
 	return true // until the peer has seen it and closes
 }
 
@@ -457,7 +460,7 @@ func (c *conn) closedBy(b *Batch, code uint16) {
 	c.peerClosed = true
 	if s.state == open {
 		s.failLocked(TransportClose, code)
-	} else if !s.writing {
+	} else if s.writer == idle {
 		go s.hangUp()
 	}
 }
@@ -471,8 +474,7 @@ func (c *conn) lost() {
 	s := c.session
 	s.mu.Lock()
 	ended := s.state != open
-	s.cut = true
-	s.endLocked(TransportClose)
+	s.cutLocked(TransportClose)
 	s.mu.Unlock()
 	if ended {
 		s.hangUp()

@@ -32,10 +32,7 @@ func (s *Server) caught(place string, session *Session) {
 		s.config.Load().Logger.Error("panic", "place", place, "panic", fmt.Sprint(cause), "stack", string(stack))
 	}
 	if session != nil {
-		session.mu.Lock()
-		session.halfClose = true // what was being read is lost
-		session.mu.Unlock()
-		session.Close(TransportError)
+		session.broke()
 	}
 }
 

@@ -8,10 +8,13 @@ import (
 // instant is time since the server exists.
 type instant time.Duration
 
+// pulse is whether a session's client answers pings.
+type pulse uint8
+
 const (
-	closeTimeout        = 5 * time.Second        // until a close frame must be answered
-	lastWords           = 500 * time.Millisecond // until the same when the server closes
-	pollingCloseTimeout = 30 * time.Second       // until a polling client must fetch its good-bye
+	calm     pulse = iota // no ping is unanswered
+	pinged                // one is. By pingLocked
+	extended              // and the wait for its answer was prolonged, once. By touchLocked
 )
 
 func (s *Server) now() instant { return instant(time.Since(s.start)) }
@@ -32,8 +35,8 @@ func (s *Session) startClocks() {
 // comes after a ping prolongs the wait for the pong once: a slow client may
 // have had it in the pipe before the ping.
 func (s *Session) touchLocked() {
-	if s.pinged && !s.extended {
-		s.extended = true
+	if s.pulse == pinged {
+		s.pulse = extended
 		s.beat = s.server.now() + instant(s.config.PingTimeout)
 	}
 }
@@ -43,7 +46,7 @@ func (s *Session) touchLocked() {
 func (s *Session) pong() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pinged, s.extended = false, false
+	s.pulse = calm
 	s.beat = s.server.now() + instant(s.config.PingInterval)
 	s.scheduleLocked()
 }
@@ -56,7 +59,7 @@ func (s *Session) check(b *Batch) {
 	defer s.mu.Unlock()
 	due := func(t instant) bool { return t > 0 && t <= now }
 	if s.state != open {
-		if due(s.lingerDue) && !s.finished {
+		if s.state == closing && due(s.lingerDue) {
 			s.lingerDue = 0
 			go s.hangUp()
 		}
@@ -69,15 +72,12 @@ func (s *Session) check(b *Batch) {
 	}
 	switch {
 	case due(s.establish):
-		s.graceful = true
-		s.failLocked(ForcedClose, closeNoStatus)
+		s.closeLocked(ForcedClose)
 	case due(s.inputDue):
-		s.halfClose = true // the answer would be taken for the rest of a frame
-		s.failLocked(TransportError, closeNoStatus)
+		s.deafenLocked(TransportError, closeNoStatus) // an answer would be taken for the rest of a frame
 	case s.marked > 0 && due(s.stalled):
-		s.cut = true
-		s.endLocked(SlowConsumer)
-	case due(s.beat) && s.pinged:
+		s.cutLocked(SlowConsumer)
+	case due(s.beat) && s.pulse != calm:
 		s.failLocked(PingTimeout, closeNoStatus)
 	case due(s.beat):
 		s.pingLocked(b, now)
@@ -88,7 +88,7 @@ func (s *Session) check(b *Batch) {
 // pingLocked queues a ping. The wait for its answer begins at the moment it
 // was due, unless we are so late that it would be unfair.
 func (s *Session) pingLocked(b *Batch, now instant) {
-	s.pinged, s.extended = true, false
+	s.pulse = pinged
 	s.beat = max(s.beat, now-instant(2*s.config.tick())) + instant(s.config.PingTimeout)
 	if s.ws != nil {
 		s.excuseLocked(s.ws.resume)
@@ -122,33 +122,9 @@ func (s *Session) scheduleLocked() {
 	} else {
 		earliest(s.lingerDue)
 	}
-	if next > 0 && !s.finished {
+	if next > 0 && s.state != gone {
 		s.server.wheel.schedule(s, next)
 	}
-}
-
-// lingerUntil shortens the wait for a peer's last words. A polling client has
-// none.
-func (s *Session) lingerUntil(t instant) {
-	s.mu.Lock()
-	if s.lingerDue == 0 || s.lingerDue > t {
-		s.lingerDue = t
-		s.scheduleLocked()
-	}
-	s.mu.Unlock()
-	s.finishUnattached(true)
-}
-
-// hangUp ends a connection whose peer did not.
-func (s *Session) hangUp() {
-	defer s.server.caught("hang up", nil)
-	s.mu.Lock()
-	c := s.ws
-	s.mu.Unlock()
-	if c != nil {
-		c.hangUp(nil)
-	}
-	s.finish()
 }
 
 // tick is how often the wheel looks: fine enough for the shortest wait.

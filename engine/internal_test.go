@@ -35,7 +35,7 @@ func TestAttachWhileClosing(t *testing.T) {
 	defer srv.retire()
 	for range 20_000 {
 		s := openedBy(srv)
-		s.state, s.graceful, s.told = closing, true, true
+		s.state, s.ending, s.told = closing, graceful, true
 		client, nc := net.Pipe()
 		c := newConn(nc, s, false)
 		b := NewBatch()
@@ -45,8 +45,8 @@ func TestAttachWhileClosing(t *testing.T) {
 		both.Go(func() { s.lingerUntil(srv.now()) })
 		both.Wait()
 		s.mu.Lock()
-		finished := s.finished
-		s.writing = true // nothing is to be written here
+		finished := s.state == gone
+		s.writer = writing // nothing is to be written here
 		s.mu.Unlock()
 		if attached && finished {
 			t.Fatal("nobody closes the connection")

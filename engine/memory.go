@@ -74,15 +74,14 @@ func (s *Session) shed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == open {
-		s.cut = true
-		s.endLocked(SlowConsumer)
+		s.cutLocked(SlowConsumer)
 	}
 	s.unholdLocked()
 }
 
 // holdLocked counts what waits in the outbox and was not counted yet.
 func (s *Session) holdLocked() {
-	if s.cut {
+	if s.ending == cut {
 		return // it goes in a moment
 	}
 	for _, f := range s.outbox[s.head+int(s.held):] {

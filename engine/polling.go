@@ -151,7 +151,7 @@ func (s *Session) startPoll(p *poll) (overlap bool) {
 	case s.state != open:
 		s.poll = nil
 		p.answer <- []*Frames{noopPacket, closePacket}
-		s.graceful, s.lingerDue = false, 0
+		s.ending, s.lingerDue = max(s.ending, curt), 0
 		go s.hangUp()
 	}
 	return false
@@ -194,18 +194,19 @@ func (s *Session) endPollingLocked() {
 	}
 	s.poll.answer <- []*Frames{goodbye}
 	s.poll = nil
-	s.graceful = false
+	s.ending = max(s.ending, curt)
 }
 
 // post handles a POST: a payload of packets.
 func (q *request) post() {
 	s := q.session
-	if !s.startPost(q.w) {
+	p := s.startPost(q.w)
+	if p == nil {
 		q.w.WriteHeader(http.StatusBadRequest)
 		return
 	}
 	if q.r.Header.Get("Content-Type") == "application/octet-stream" {
-		s.endPost()
+		s.endPost(p)
 		s.fail(TransportError, closeNoStatus)
 		q.w.WriteHeader(http.StatusBadRequest)
 		return
@@ -217,9 +218,9 @@ func (q *request) post() {
 	err := q.readBody(buf)
 	s.spend(nil, buf.Len())
 	switch {
-	case err == nil && s.payload(buf.Bytes()):
+	case err == nil && s.payload(p, buf.Bytes()):
 		q.write("text/html", []byte("ok"))
-	case !s.endPost():
+	case !s.endPost(p):
 		q.destroy()
 	case errors.Is(err, errTooBig):
 		q.w.WriteHeader(http.StatusRequestEntityTooLarge)
@@ -235,31 +236,36 @@ var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 type post struct {
 	rc    *http.ResponseController
 	ended chan struct{} // closed with the session; nil unless the POST waits for that
+
+	overlapped bool // another came meanwhile
 }
 
 // startPost notes that a POST is being read. A second one at a time ends the
-// session, and the first.
-func (s *Session) startPost(w http.ResponseWriter) bool {
+// session, and the first; it is nil then.
+func (s *Session) startPost(w http.ResponseWriter) *post {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.post != nil {
-		s.overlap = true
+		s.post.overlapped = true
 		// Its reader finds out at once; if deadlines are not supported, at
 		// the end of the body.
 		_ = s.post.rc.SetReadDeadline(time.Unix(1, 0))
 		s.failLocked(TransportError, closeNoStatus)
-		return false
+		return nil
 	}
 	s.post = &post{rc: http.NewResponseController(innermost(w))}
-	return true
+	return s.post
 }
 
-// endPost reports whether the POST was the only one.
-func (s *Session) endPost() (alone bool) {
+// endPost lets the next POST begin, and reports whether p was the only one. It
+// may be called again.
+func (s *Session) endPost(p *post) (alone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.post = nil
-	return !s.overlap
+	if s.post == p {
+		s.post = nil
+	}
+	return !p.overlapped
 }
 
 // readBody reads a body of at most MaxPayload bytes, in time.
@@ -299,13 +305,13 @@ func (q *request) destroy() {
 // payload hands the packets of a POST to the receiver; not, if another one came
 // meanwhile. The next may begin when this one has its turn, no sooner: it could
 // overtake.
-func (s *Session) payload(p []byte) (alone bool) {
+func (s *Session) payload(p *post, body []byte) (alone bool) {
 	b := NewBatch()
 	defer b.Flush()
 	s.enter()
 	defer s.leave(b)
 	defer s.server.caught("receiver", s)
-	if alone = s.endPost(); !alone {
+	if alone = s.endPost(p); !alone {
 		return false
 	}
 	b.now = s.server.now()
@@ -314,7 +320,7 @@ func (s *Session) payload(p []byte) (alone bool) {
 	s.mu.Unlock()
 	for more := true; more; {
 		var packet []byte
-		packet, p, more = bytes.Cut(p, []byte{separator})
+		packet, body, more = bytes.Cut(body, []byte{separator})
 		if !s.isOpen() {
 			break
 		}

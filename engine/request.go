@@ -97,7 +97,7 @@ func (q *request) checkSession(id, transport, version string) *protocolError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.state != open && !s.graceful || s.finished:
+	case s.state == closing && s.ending != graceful || s.state == gone:
 		return errSession
 	case !q.upgrade && (transport != "polling" || s.ws != nil):
 		return errRequest

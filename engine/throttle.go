@@ -70,7 +70,7 @@ func (s *Session) resumeLocked(t instant) {
 // read before t: an honest client that uploads is not to be taken for a dead
 // one.
 func (s *Session) excuseLocked(t instant) {
-	if s.pinged {
+	if s.pulse != calm {
 		s.beat = max(s.beat, t+instant(s.config.PingTimeout))
 	}
 }

@@ -67,7 +67,7 @@ func (q *request) connect(kind Kind) *conn {
 func (s *Session) attach(b *Batch, c *conn, head *Frames) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.finished {
+	if s.state == gone {
 		return false
 	}
 	s.ws = c

@@ -8,6 +8,16 @@ import (
 
 const keepOutbox = 16 // messages that an idle session keeps room for
 
+// writer is who writes to a session's WebSocket. One at a time does, so that
+// the order of the outbox is the order on the wire; when he is done, nobody.
+type writer uint8
+
+const (
+	idle    writer = iota // nobody
+	writing               // flush, which does not wait; or write, if the connection cannot be tried
+	blocked               // write: the connection takes no more for now
+)
+
 // flush writes what is queued, as far as that needs no waiting. What would
 // have to wait is left to a goroutine, which then has the session for itself
 // until its outbox is empty. One goroutine at a time writes, so that the order
@@ -25,11 +35,11 @@ func (s *Session) flush(b *Batch) {
 		return
 	}
 	c := s.ws
-	if s.writing || s.finished || s.head == len(s.outbox) {
+	if s.writer != idle || s.state == gone || s.head == len(s.outbox) {
 		s.holdLocked()
 		return
 	}
-	s.writing = true
+	s.writer = writing
 	if c.raw == nil {
 		go s.write(c)
 		return
@@ -38,12 +48,12 @@ func (s *Session) flush(b *Batch) {
 		n, whole, err := s.stepLocked(b, c, b.tryWrite)
 		s.wroteLocked(c, n)
 		if err != nil {
-			s.writing = false
+			s.writer = idle
 			s.writeFailedLocked(err)
 			return
 		}
 		if !whole {
-			s.blocked = true
+			s.writer = blocked
 			s.holdLocked()
 			go s.write(c)
 			return
@@ -59,12 +69,12 @@ func (s *Session) write(c *conn) {
 	defer batches.Put(b)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.head < len(s.outbox) && !s.finished {
+	for s.head < len(s.outbox) && s.state != gone {
 		s.wroteAt = s.server.now()
 		n, _, err := s.stepLocked(b, c, waitWrite)
 		s.wroteLocked(c, n)
 		if err != nil {
-			s.writing, s.blocked = false, false
+			s.writer = idle
 			s.writeFailedLocked(err)
 			return
 		}
@@ -75,7 +85,7 @@ func (s *Session) write(c *conn) {
 }
 
 // stepLocked writes some of the outbox, by how, with mu released meanwhile:
-// only the writer, whom the flag writing makes the only one, changes what is
+// only the writer, whom the field writer makes the only one, changes what is
 // there already. whole reports whether all that it tried was written.
 func (s *Session) stepLocked(b *Batch, c *conn, how func(*conn, []byte) (int, error)) (n int, whole bool, err error) {
 	pending, skip := s.outbox[s.head:], s.offset
@@ -134,17 +144,17 @@ func (s *Session) watchLocked() {
 
 // drainedLocked ends a writer's turn.
 func (s *Session) drainedLocked(c *conn) {
-	s.writing, s.blocked = false, false
+	s.writer = idle
 	s.marked, s.wroteAt = 0, 0
 	if cap(s.outbox) > keepOutbox {
 		s.outbox = nil
 	}
 	s.outbox, s.head = s.outbox[:0], 0
 	switch {
-	case s.state == open || s.finished:
-	case c.peerClosed || s.cut:
+	case s.state != closing:
+	case c.peerClosed || s.ending == cut:
 		go s.hangUp()
-	case s.halfClose:
+	case s.ending == halfClosed:
 		go c.halfClose()
 	}
 }
@@ -153,15 +163,14 @@ func (s *Session) drainedLocked(c *conn) {
 func (s *Session) writeFailedLocked(err error) {
 	s.unholdLocked()
 	s.outbox, s.head, s.offset, s.queued, s.marked = nil, 0, 0, 0, 0
-	s.cut = true
-	if s.state != open {
-		go s.hangUp()
-		return
-	}
+	ended := s.state != open
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		s.endLocked(SlowConsumer)
+		s.cutLocked(SlowConsumer)
 	} else {
-		s.endLocked(TransportError)
+		s.cutLocked(TransportError)
+	}
+	if ended {
+		go s.hangUp()
 	}
 }
 

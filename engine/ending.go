@@ -1,0 +1,212 @@
+package engine
+
+import "time"
+
+const (
+	closeTimeout        = 5 * time.Second        // until a close frame must be answered
+	lastWords           = 500 * time.Millisecond // until the same when the server closes
+	pollingCloseTimeout = 30 * time.Second       // until a polling client must fetch its good-bye
+)
+
+// ending is what a client still gets of a session that is not open any more.
+// The end is graceful until a polling client has heard of it, then curt. It
+// never becomes kinder; what happens to the connection meanwhile may make it
+// harsher.
+type ending uint8
+
+const (
+	// graceful: a WebSocket gets what is queued and a close frame, and has
+	// closeTimeout to answer. A polling client has pollingCloseTimeout to
+	// fetch what is queued and the good-bye. By closeLocked.
+	graceful ending = iota
+	// curt is the same for a WebSocket. A polling client gets nothing more,
+	// but what its pending GET takes along. By failLocked.
+	curt
+	// halfClosed is for a WebSocket whose answer would not be understood: after
+	// our close frame comes the end of our side. By deafenLocked.
+	halfClosed
+	// cut: nothing more goes out, a WebSocket is closed without a word. By
+	// cutLocked.
+	cut
+)
+
+// Close ends the session: what is queued goes out first. Receiver.Closed
+// follows on another goroutine. Only the first reason counts.
+func (s *Session) Close(reason Reason) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closeLocked(reason)
+}
+
+func (s *Session) closeLocked(reason Reason) {
+	if s.state != open {
+		return
+	}
+	code := uint16(closeNoStatus)
+	if reason == ShuttingDown {
+		code = closeGoingAway
+	}
+	s.sayLocked(closeFrames(code))
+	s.endLocked(reason, graceful)
+}
+
+// fail ends the session because of what its client or connection did.
+func (s *Session) fail(reason Reason, code uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failLocked(reason, code)
+}
+
+func (s *Session) failLocked(reason Reason, code uint16) {
+	if s.state == open {
+		s.sayLocked(closeFrames(code))
+		s.endLocked(reason, curt)
+	}
+}
+
+// deafenLocked ends a session whose WebSocket sends what cannot be understood
+// from here on.
+func (s *Session) deafenLocked(reason Reason, code uint16) {
+	if s.state != open {
+		s.ending = max(s.ending, halfClosed)
+		return
+	}
+	s.sayLocked(closeFrames(code))
+	s.endLocked(reason, halfClosed)
+}
+
+// cutLocked ends a session whose WebSocket takes nothing more.
+func (s *Session) cutLocked(reason Reason) {
+	if s.state != open {
+		s.ending = cut
+		return
+	}
+	s.endLocked(reason, cut)
+}
+
+// broke ends a session that a panic has left halfway.
+func (s *Session) broke() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ws == nil {
+		s.closeLocked(TransportError)
+	} else {
+		s.deafenLocked(TransportError, closeNoStatus) // what was being read is lost
+	}
+}
+
+// sayLocked queues the close frame, the last thing that a WebSocket gets.
+func (s *Session) sayLocked(f *Frames) {
+	if s.ws != nil {
+		s.outbox = append(s.outbox, f)
+		s.queued += f.cost()
+	}
+}
+
+// endLocked is the one place where a session stops being open; it must be.
+// Whoever is between enter and leave tells the receiver; if nobody is, a
+// goroutine does.
+func (s *Session) endLocked(reason Reason, how ending) {
+	s.state, s.reason, s.ending = closing, reason, how
+	if s.post != nil && s.post.ended != nil {
+		close(s.post.ended)
+	}
+	s.resumeLocked(0)
+	s.endPollingLocked()
+	if !s.entered {
+		go s.conclude()
+	}
+}
+
+// conclude ends a session that was closed from outside.
+func (s *Session) conclude() {
+	defer s.server.caught("conclude", nil)
+	b := NewBatch()
+	defer b.Flush()
+	s.input.Lock()
+	defer s.input.Unlock()
+	s.tell(b)
+}
+
+// tell does what follows the end of a session, with input held: the receiver
+// learns of it and the connection is closed.
+func (s *Session) tell(b *Batch) {
+	if s.told {
+		return
+	}
+	s.told = true
+	s.mu.Lock()
+	reason, how, c := s.reason, s.ending, s.ws
+	s.dropProbeLocked(emptyClose)
+	s.lingerDue = s.server.now() + instant(closeTimeout)
+	if c == nil && how == graceful {
+		s.lingerDue = s.server.now() + instant(pollingCloseTimeout)
+	}
+	s.flushWithLocked(b)
+	s.scheduleLocked()
+	s.mu.Unlock()
+
+	s.server.ended(s, reason)
+	if c != nil && how == cut {
+		c.hangUp(nil)
+		s.finish()
+	} else if c == nil {
+		s.finishUnattached(false)
+	}
+	defer s.server.open.Done()
+	defer s.server.caught("closed", nil)
+	s.receiver.Closed(b, reason)
+}
+
+// lingerUntil shortens the wait for a peer's last words. A polling client has
+// none.
+func (s *Session) lingerUntil(t instant) {
+	s.mu.Lock()
+	if s.lingerDue == 0 || s.lingerDue > t {
+		s.lingerDue = t
+		s.scheduleLocked()
+	}
+	s.mu.Unlock()
+	s.finishUnattached(true)
+}
+
+// hangUp ends a connection whose peer did not.
+func (s *Session) hangUp() {
+	defer s.server.caught("hang up", nil)
+	s.mu.Lock()
+	c := s.ws
+	s.mu.Unlock()
+	if c != nil {
+		c.hangUp(nil)
+	}
+	s.finish()
+}
+
+// finishUnattached forgets a session that has no connection; not, unless it is
+// now, one whose polling client the server said good-bye to and which has not
+// heard it yet. A WebSocket that comes later is refused by attach.
+func (s *Session) finishUnattached(now bool) {
+	s.mu.Lock()
+	done := s.ws == nil && (now || s.ending != graceful)
+	if done {
+		s.finishLocked()
+	}
+	s.mu.Unlock()
+	if done {
+		s.server.forget(s)
+	}
+}
+
+// finish forgets a session whose connection is gone.
+func (s *Session) finish() {
+	s.mu.Lock()
+	s.finishLocked()
+	s.mu.Unlock()
+	s.server.forget(s)
+}
+
+func (s *Session) finishLocked() {
+	s.state = gone
+	s.unholdLocked()
+	s.outbox, s.head, s.offset, s.queued = nil, 0, 0, 0
+}
