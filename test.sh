@@ -165,6 +165,7 @@ mkdir -p .tools
 say "format, vet, staticcheck"
 check "gofmt" formatted
 check "go vet" go vet ./...
+check "go vet, with faults" go vet -tags faults ./internal/guard ./auth
 check "staticcheck" .tools/staticcheck ./...
 check "go mod verify" go mod verify
 
@@ -172,6 +173,8 @@ say "go test -race"
 gotest -race ./...
 say "go test, what counts allocations: not under the race detector"
 gotest -run Alloc ./...
+say "go test, with a panic at each place where one is caught"
+gotest -tags faults ./internal/guard ./auth
 
 say "build with xcaddy"
 rm -f caddy

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -83,7 +82,7 @@ func newTransport() http.RoundTripper {
 func (s *KeySet) fetch(ctx context.Context) (keys []namedKey, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			err = panicked(p)
 		}
 	}()
 	body, err := s.get(ctx)

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
 const (
@@ -53,6 +56,10 @@ type KeySet struct {
 	ended   chan struct{} // closed when the goroutine is gone
 	wanted  chan struct{} // tells it that fetching was set; capacity 1
 
+	// Owned by the goroutine.
+	failures int           // fetches in a row
+	next     time.Duration // until the next fetch
+
 	mu       sync.Mutex
 	keys     []namedKey    // the last that were fetched, replaced as a whole; guarded by mu
 	err      error         // why they are not of now; guarded by mu
@@ -88,7 +95,8 @@ func NewKeySet(c KeySetConfig) (*KeySet, error) {
 		err: errors.New("not fetched yet"),
 	}
 	s.fetching = make(chan struct{})
-	go s.run(ctx)
+	s.wanted <- struct{}{}
+	go s.always(ctx)
 	return s, nil
 }
 
@@ -162,24 +170,49 @@ func (s *KeySet) renewLocked(ctx context.Context) error {
 	}
 }
 
-// run is the KeySet's goroutine: all fetches are made in it.
-func (s *KeySet) run(ctx context.Context) {
+// always is the KeySet's goroutine. It runs run until that returns without a
+// panic: every token that names a new key depends on it.
+func (s *KeySet) always(ctx context.Context) {
 	defer close(s.ended)
-	for failures := 0; ; {
+	for !s.survived(ctx) {
+	}
+}
+
+func (s *KeySet) survived(ctx context.Context) (ok bool) {
+	defer s.caught()
+	guard.Fault("key set")
+	s.run(ctx)
+	return true
+}
+
+// caught makes a panic the reason why the keys are not of now. It is not
+// reported: it may have come from there.
+func (s *KeySet) caught() {
+	if p := recover(); p != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.err = panicked(p)
+	}
+}
+
+func panicked(cause any) error { return fmt.Errorf("panic: %v\n%s", cause, debug.Stack()) }
+
+// run makes all fetches, until ctx ends.
+func (s *KeySet) run(ctx context.Context) {
+	for s.wait(ctx, s.next) {
+		s.next = maxRetry // if this one does not get to its end
 		keys, err := s.fetch(ctx)
 		s.finish(keys, err)
 		if ctx.Err() == nil {
 			s.report(err)
 		}
-		failures++
+		s.failures++
 		if err == nil {
-			failures = 0
+			s.failures = 0
 		}
-		if !s.wait(ctx, s.pause(failures)) {
-			s.finish(nil, ctx.Err())
-			return
-		}
+		s.next = s.pause()
 	}
+	s.finish(nil, ctx.Err())
 }
 
 // finish notes how a fetch ended and wakes those who wait for it.
@@ -218,15 +251,15 @@ func (s *KeySet) wait(ctx context.Context, pause time.Duration) bool {
 	return true
 }
 
-// pause is the time until the next fetch after so many failures in a row.
-func (s *KeySet) pause(failures int) time.Duration {
+// pause is the time until the next fetch.
+func (s *KeySet) pause() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case failures == 0:
+	case s.failures == 0:
 		return s.refresh
 	case s.keys != nil:
 		return fetchGap
 	}
-	return min(time.Second<<min(failures-1, 10), maxRetry)
+	return min(time.Second<<min(s.failures-1, 10), maxRetry)
 }

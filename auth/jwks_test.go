@@ -325,3 +325,23 @@ func TestCloseEndsTheWaiting(t *testing.T) {
 		troubled(t, v, signed(t, "2", keys().p256))
 	})
 }
+
+// Whoever is told of the fetches may panic: the next comes in time, and keys
+// that were fetched are good.
+func TestPanicInAReport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &endpoint{body: jwks(t, jwk{"a", keys().p256})}
+		s := keySet(t, KeySetConfig{Report: func(error) { panic("on purpose") }}, e)
+		v := verifier(t, Config{KeySet: s})
+		accepts(t, v, signed(t, "a", keys().p256))
+		synctest.Wait()
+		time.Sleep(maxRetry - time.Second)
+		if n := e.asked(); n != 1 {
+			t.Errorf("%d fetches at once", n)
+		}
+		e.becomes(jwks(t, jwk{"b", keys().p256}), nil, nil)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		accepts(t, v, signed(t, "b", keys().p256))
+	})
+}

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddy-realtime/realtime/internal/budget"
+	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
 const (
@@ -123,6 +124,7 @@ func (c *conn) park() bool {
 // readAll reads until the connection ends, on a goroutine of its own.
 func (c *conn) readAll() {
 	defer c.session.server.caught("reader", c.session)
+	guard.Fault("reader")
 	buf := make([]byte, smallRead)
 	for c.readOnce(buf) {
 	}
@@ -221,6 +223,7 @@ func (c *conn) take(b *Batch, data []byte, err error) (goOn bool) {
 		s.touchLocked()
 		s.mu.Unlock()
 		c.discard = true // in case of a panic
+		guard.Fault("receiver")
 		used, bad := c.consume(b, data)
 		c.discard = false
 		if bad != nil {
@@ -505,6 +508,7 @@ func (c *conn) hangUp(last *Frames) {
 // halfClose tells the peer that nothing more comes.
 func (c *conn) halfClose() {
 	defer c.session.server.caught("half close", nil)
+	guard.Fault("half close")
 	if h, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		// A connection that is gone already is what the reader finds.
 		_ = h.CloseWrite()

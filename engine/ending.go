@@ -1,6 +1,10 @@
 package engine
 
-import "time"
+import (
+	"time"
+
+	"github.com/caddy-realtime/realtime/internal/guard"
+)
 
 const (
 	closeTimeout        = 5 * time.Second        // until a close frame must be answered
@@ -84,7 +88,8 @@ func (s *Session) cutLocked(reason Reason) {
 	s.endLocked(reason, cut)
 }
 
-// broke ends a session that a panic has left halfway.
+// broke ends a session that a panic has left halfway. The wheel may have been
+// it: it looks again.
 func (s *Session) broke() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,6 +98,7 @@ func (s *Session) broke() {
 	} else {
 		s.deafenLocked(TransportError, closeNoStatus) // what was being read is lost
 	}
+	s.scheduleLocked()
 }
 
 // sayLocked queues the close frame, the last thing that a WebSocket gets.
@@ -119,8 +125,9 @@ func (s *Session) endLocked(reason Reason, how ending) {
 }
 
 // conclude ends a session that was closed from outside.
-func (s *Session) conclude() {
-	defer s.server.caught("conclude", nil)
+func (s *Session) conclude() { s.server.insist("conclude", s.tellAlone) }
+
+func (s *Session) tellAlone() {
 	b := NewBatch()
 	defer b.Flush()
 	s.input.Lock()
@@ -129,33 +136,42 @@ func (s *Session) conclude() {
 }
 
 // tell does what follows the end of a session, with input held: the receiver
-// learns of it and the connection is closed.
+// learns of it and the connection is closed. Server.Close waits for it.
 func (s *Session) tell(b *Batch) {
 	if s.told {
 		return
 	}
 	s.told = true
+	defer s.server.open.Done()
+	defer s.tellReceiver(b)
+	how, c := s.part(b)
+	s.server.ended(s)
+	switch {
+	case c == nil:
+		s.finishUnattached(false)
+	case how == cut:
+		s.hangUp()
+	}
+}
+
+// part sees to it that the connection ends: on its own, or in time.
+func (s *Session) part(b *Batch) (how ending, c *conn) {
 	s.mu.Lock()
-	reason, how, c := s.reason, s.ending, s.ws
+	defer s.mu.Unlock()
 	s.dropProbeLocked(emptyClose)
 	s.lingerDue = s.server.now() + instant(closeTimeout)
-	if c == nil && how == graceful {
+	if s.ws == nil && s.ending == graceful {
 		s.lingerDue = s.server.now() + instant(pollingCloseTimeout)
 	}
 	s.flushWithLocked(b)
 	s.scheduleLocked()
-	s.mu.Unlock()
+	return s.ending, s.ws
+}
 
-	s.server.ended(s, reason)
-	if c != nil && how == cut {
-		c.hangUp(nil)
-		s.finish()
-	} else if c == nil {
-		s.finishUnattached(false)
-	}
-	defer s.server.open.Done()
+func (s *Session) tellReceiver(b *Batch) {
 	defer s.server.caught("closed", nil)
-	s.receiver.Closed(b, reason)
+	guard.Fault("closed")
+	s.receiver.Closed(b, s.reason)
 }
 
 // lingerUntil shortens the wait for a peer's last words. A polling client has
@@ -171,15 +187,16 @@ func (s *Session) lingerUntil(t instant) {
 }
 
 // hangUp ends a connection whose peer did not.
-func (s *Session) hangUp() {
-	defer s.server.caught("hang up", nil)
+func (s *Session) hangUp() { s.server.insist("hang up", s.closeConn) }
+
+func (s *Session) closeConn() {
+	defer s.finish()
 	s.mu.Lock()
 	c := s.ws
 	s.mu.Unlock()
 	if c != nil {
 		c.hangUp(nil)
 	}
-	s.finish()
 }
 
 // finishUnattached forgets a session that has no connection; not, unless it is
@@ -199,10 +216,10 @@ func (s *Session) finishUnattached(now bool) {
 
 // finish forgets a session whose connection is gone.
 func (s *Session) finish() {
+	defer s.server.forget(s)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.finishLocked()
-	s.mu.Unlock()
-	s.server.forget(s)
 }
 
 func (s *Session) finishLocked() {

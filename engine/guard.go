@@ -1,36 +1,36 @@
 package engine
 
 import (
-	"fmt"
-	"runtime"
-	"sync"
-	"sync/atomic"
-	"time"
+	"net/http"
+
+	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
-// panics counts what was recovered and keeps the log quiet: a stack a minute
-// for each place.
-type panics struct {
-	count atomic.Uint64
-
-	mu     sync.Mutex
-	logged map[string]time.Time
+// caught is deferred first in what runs on a goroutine of the engine and
+// around every call of a Receiver or Handler. It keeps a panic from ending the
+// process and closes the session that was served, if any. guard.Fault follows
+// it.
+func (s *Server) caught(place string, session *Session) {
+	if cause := recover(); cause != nil {
+		s.recovered(place, session, cause)
+	}
 }
 
-// caught is deferred first in everything that runs on a goroutine of the
-// engine and around every call of a Receiver or Handler. It keeps a panic from
-// ending the process and closes the session that was served, if any.
-func (s *Server) caught(place string, session *Session) {
-	cause := recover()
-	if cause == nil {
-		return
+// caughtRequest is caught for a request: what was answered so far is cut off.
+// http.ErrAbortHandler is how others want that done, and no trouble of ours.
+func (s *Server) caughtRequest() {
+	switch cause := recover(); cause {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(cause)
+	default:
+		s.recovered("request", nil, cause)
+		panic(http.ErrAbortHandler)
 	}
-	s.panics.count.Add(1)
-	if s.panics.due(place) {
-		stack := make([]byte, 4<<10)
-		stack = stack[:runtime.Stack(stack, false)]
-		s.config.Load().Logger.Error("panic", "place", place, "panic", fmt.Sprint(cause), "stack", string(stack))
-	}
+}
+
+func (s *Server) recovered(place string, session *Session, cause any) {
+	s.panics.Note(s.config.Load().Logger, place, cause)
 	if session != nil {
 		session.broke()
 	}
@@ -42,21 +42,17 @@ func (s *Server) always(place string, f func()) {
 	}
 }
 
-func (s *Server) survived(place string, f func()) (ok bool) {
-	defer s.caught(place, nil)
-	f()
-	return true
+// insist runs f, and once more if it panics: others wait for what it does, but
+// it may be f that cannot be done.
+func (s *Server) insist(place string, f func()) {
+	if !s.survived(place, f) {
+		s.survived(place, f)
+	}
 }
 
-func (p *panics) due(place string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if last, ok := p.logged[place]; ok && time.Since(last) < time.Minute {
-		return false
-	}
-	if p.logged == nil {
-		p.logged = map[string]time.Time{}
-	}
-	p.logged[place] = time.Now()
+func (s *Server) survived(place string, f func()) (ok bool) {
+	defer s.caught(place, nil)
+	guard.Fault(place)
+	f()
 	return true
 }

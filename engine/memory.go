@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/caddy-realtime/realtime/internal/budget"
+	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
 // frameCost is what a queued message takes beside its bytes, about.
@@ -36,6 +37,7 @@ func (s *Server) tight() bool {
 func (s *Server) relieve() {
 	defer s.caught("relief", nil)
 	defer s.relieving.Store(false)
+	guard.Fault("relief")
 	s.exhausted.Add(budget.MemoryUse)
 	enough := int64(s.config.Load().Memory) / 10 * 9
 	for _, session := range s.byBacklog() {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/realtime/internal/budget"
+	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
 // noopDelay is how long a poll waits for messages while an upgrade is in
@@ -314,6 +315,7 @@ func (s *Session) payload(p *post, body []byte) (alone bool) {
 	if alone = s.endPost(p); !alone {
 		return false
 	}
+	guard.Fault("receiver")
 	b.now = s.server.now()
 	s.mu.Lock()
 	s.touchLocked()

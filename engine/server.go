@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/realtime/internal/budget"
+	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
 // Info is what the place where a request came in adds to it. The zero value
@@ -51,7 +52,7 @@ type Server struct {
 	wheel      wheel
 	workers    workers
 	poller     poller
-	panics     panics
+	panics     guard.Panics
 	open       sync.WaitGroup // sessions whose receiver was not told of the end
 	present    sync.WaitGroup // sessions of which something is left
 	counts     [len(reasons)]atomic.Uint64
@@ -94,7 +95,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.Serve(w, 
 // Serve answers any request below the endpoint's path. It returns when a
 // WebSocket over HTTP/1 is upgraded; on HTTP/2 and 3 and for a poll it blocks.
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info Info) {
-	defer s.caught("request", nil)
+	defer s.caughtRequest()
+	guard.Fault("request")
 	q := s.newRequest(w, r, info)
 	info.Origins.setHeaders(w.Header(), r)
 	if !info.Origins.allows(r) {
@@ -195,6 +197,7 @@ func (s *Session) callOpen() (ok bool) {
 		}
 	}()
 	defer s.server.caught("open", s)
+	guard.Fault("open")
 	s.receiver = s.server.handler.Open(s)
 	return true
 }
@@ -220,8 +223,8 @@ func (s *Server) lookup(id string) *Session {
 }
 
 // ended counts the end of a session.
-func (s *Server) ended(session *Session, reason Reason) {
-	s.counts[reason.index()].Add(1)
+func (s *Server) ended(session *Session) {
+	s.counts[session.reason.index()].Add(1)
 	s.release(session)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -297,7 +300,7 @@ type Stats struct {
 func (s *Server) Stats() Stats {
 	st := Stats{
 		Closed: map[Reason]uint64{}, Handshakes: map[string]uint64{}, Exhausted: map[string]uint64{},
-		Panics: s.panics.count.Load(),
+		Panics: s.panics.Count(),
 	}
 	for i, name := range resultNames {
 		st.Handshakes[name] = s.results[i].Load()

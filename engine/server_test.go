@@ -368,3 +368,38 @@ func TestExtendedConnect(t *testing.T) {
 		t.Errorf("status %d", w.Code)
 	}
 }
+
+// A request whose answer panics is cut off, not answered with nothing; others
+// do that on purpose, which is no panic of ours.
+func TestRequestsAreAborted(t *testing.T) {
+	for _, test := range []struct {
+		cause   any
+		counted uint64
+	}{
+		{http.ErrAbortHandler, 0},
+		{"on purpose", 1},
+	} {
+		s := serve(t, engine.Config{})
+		w := panicker{httptest.NewRecorder(), test.cause}
+		r := httptest.NewRequest("GET", "/engine.io/?"+polling, nil)
+		func() {
+			defer func() {
+				if got := recover(); got != http.ErrAbortHandler {
+					t.Errorf("after %v the request ended with %v", test.cause, got)
+				}
+			}()
+			s.srv.ServeHTTP(w, r)
+		}()
+		if got := s.srv.Stats().Panics; got != test.counted {
+			t.Errorf("after %v: %d panics", test.cause, got)
+		}
+	}
+}
+
+// panicker is an answer that cannot be written.
+type panicker struct {
+	http.ResponseWriter
+	cause any
+}
+
+func (p panicker) Write([]byte) (int, error) { panic(p.cause) }

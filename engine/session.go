@@ -44,7 +44,7 @@ type Session struct {
 	// Guarded by mu. mu is taken last: nothing but the locks of the wheel and
 	// the workers is taken, and nothing is called, while it is held.
 	mu     sync.Mutex
-	reason Reason
+	reason Reason // does not change once the session is not open
 	page   string // the first Origin that came later, if the handshake had none
 
 	// Small ones together: they would be eight bytes each.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
 // A TLS connection cannot be tried: its Read waits for whole records, and a
@@ -43,23 +45,31 @@ func (c *conn) readRested() {
 // leaves c to the poller, or to the wheel if it has to rest.
 func (c *conn) readSecure(first func(*Batch, []byte) bool) {
 	defer c.session.server.caught("reader", c.session)
+	next := toEnd // also if it panics
+	defer func() {
+		if next == toEnd {
+			c.session.server.poller.remove(c)
+		}
+	}()
+	guard.Fault("reader")
 	buf := smallBuffers.Get().(*[smallRead]byte)
 	defer smallBuffers.Put(buf)
 	b := NewBatch()
 	defer b.Flush()
 	for read := first; read(b, buf[:]); read = c.readBurst {
 		if c.pause(b) {
+			next = toRest
 			return
 		}
 		runtime.Gosched() // those that were told of with c add to what goes out
 		b.write()
 		for !c.arrived(b) {
 			if c.park() {
+				next = toWait
 				return
 			}
 		}
 	}
-	c.session.server.poller.remove(c)
 }
 
 // readBurst reads what has arrived, at least one record. It waits for the rest

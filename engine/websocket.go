@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
 const (
@@ -133,6 +135,7 @@ func (q *request) upgradeSession() {
 // POST of the session is handled, which a worker must not.
 func (c *conn) readProbe() {
 	defer c.session.server.caught("probe", c.session)
+	guard.Fault("probe")
 	buf := make([]byte, smallRead)
 	for c.readOnce(buf) {
 		if !c.probing {
@@ -243,9 +246,8 @@ func (s *Session) dropProbeLocked(last *Frames) {
 	s.probe, s.upgradeDue = nil, 0
 	s.server.present.Add(1)
 	go func() {
-		defer s.server.caught("upgrade", nil)
-		defer s.server.present.Done()
-		c.hangUp(last)
+		s.server.insist("upgrade", func() { c.hangUp(last) })
+		s.server.present.Done()
 	}()
 }
 

@@ -3,6 +3,8 @@ package engine
 import (
 	"sync"
 	"time"
+
+	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
 const slots = 512
@@ -185,12 +187,13 @@ func (w *wheel) check(due []*Session) {
 	defer b.Flush()
 	for _, s := range due {
 		w.checkOne(b, s)
-		b.relieve()
 	}
 }
 
 // checkOne keeps a panic from costing others their checks.
 func (w *wheel) checkOne(b *Batch, s *Session) {
 	defer w.server.caught("check", s)
+	guard.Fault("check")
 	s.check(b)
+	b.relieve()
 }

@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
 // A worker's turn ends, and it writes, after so many connections or so long.
@@ -123,8 +125,7 @@ func (w *workers) turn(b *Batch, c *conn) {
 
 // serve gives c one turn.
 func (w *workers) serve(b *Batch, c *conn) {
-	defer w.server.caught("connection", c.session)
-	switch c.serve(b) {
+	switch w.read(b, c) {
 	case toEnd:
 		w.server.poller.remove(c)
 	case toRead:
@@ -134,4 +135,12 @@ func (w *workers) serve(b *Batch, c *conn) {
 			w.ready(c)
 		}
 	}
+}
+
+// read reads from c once; what a panic leaves is not read any more.
+func (w *workers) read(b *Batch, c *conn) (next outcome) {
+	next = toEnd
+	defer w.server.caught("connection", c.session)
+	guard.Fault("connection")
+	return c.serve(b)
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"time"
+
+	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
 const keepOutbox = 16 // messages that an idle session keeps room for
@@ -23,6 +25,8 @@ const (
 // until its outbox is empty. One goroutine at a time writes, so that the order
 // of the outbox is the order on the wire.
 func (s *Session) flush(b *Batch) {
+	defer s.server.caught("flush", s)
+	guard.Fault("flush")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.batch == b {
@@ -65,6 +69,7 @@ func (s *Session) flush(b *Batch) {
 // write writes until the outbox is empty, and waits where it must.
 func (s *Session) write(c *conn) {
 	defer s.server.caught("writer", s)
+	guard.Fault("writer")
 	b := NewBatch()
 	defer batches.Put(b)
 	s.mu.Lock()

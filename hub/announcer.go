@@ -107,7 +107,7 @@ func (a *announcer) wakeLocked(at time.Time) {
 func (a *announcer) armLocked() {
 	wait := time.Until(a.due)
 	if a.timer == nil {
-		a.timer = time.AfterFunc(wait, func() { a.ns.hub.guard("presence", a.round) })
+		a.timer = time.AfterFunc(wait, func() { a.ns.hub.insist("presence", a.round) })
 	} else {
 		a.timer.Reset(wait)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-realtime/realtime/auth"
 	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
 // Authenticator says who a socket is. It is called for each CONNECT and each
@@ -98,19 +99,21 @@ func (s *Socket) authenticate(b *engine.Batch, a Authenticator, payload []byte, 
 	ctx, cancel := context.WithTimeout(context.Background(), loginTime)
 	s.setCancel(cancel)
 	payload = bytes.Clone(payload)
-	go s.ns.hub.guard("login", func() {
+	go func() {
+		defer s.ns.hub.caught("login", s.session)
 		defer s.client.endLogin()
 		defer cancel()
+		guard.Fault("login")
 		id, err := s.ask(ctx, a, payload)
 		b := engine.NewBatch()
 		defer b.Flush()
 		then(b, id, err)
-	})
+	}()
 }
 
 func (s *Socket) ask(ctx context.Context, a Authenticator, payload []byte) (id *auth.Identity, err error) {
 	err = errLoginPanic // unless it returns
-	s.ns.hub.guard("authenticator", func() { id, err = a.Authenticate(ctx, s.session.Handshake(), payload) })
+	s.ns.hub.guard("authenticator", nil, func() { id, err = a.Authenticate(ctx, s.session.Handshake(), payload) })
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}

@@ -2,7 +2,6 @@ package hub
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/caddy-realtime/realtime/auth"
 	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/internal/guard"
 	"github.com/caddy-realtime/realtime/parser"
 )
 
@@ -472,6 +472,7 @@ func (s *Socket) hello(b *engine.Batch) {
 func (c *call) resume(b *engine.Batch, f func()) {
 	c.b = b // until it suspends again; from then on another goroutine may resume it
 	defer c.recovered()
+	guard.Fault("rule")
 	f()
 }
 
@@ -479,8 +480,7 @@ func (c *call) resume(b *engine.Batch, f func()) {
 func (c *call) recovered() {
 	if p := recover(); p != nil {
 		h := c.socket.ns.hub
-		h.counts.panics.Add(1)
-		h.log().Error("panic in a rule", "event", c.Name(), "panic", fmt.Sprint(p), "stack", stack())
+		h.panics.Note(h.log(), "rule", p, "event", c.Name())
 		c.End(&Refusal{Code: ProcessingError, Message: "Internal error"})
 	}
 }

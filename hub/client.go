@@ -71,7 +71,7 @@ func (c *client) watchPartial(begun bool, size int) {
 	switch {
 	case begun:
 		if c.partial == nil {
-			c.partial = time.AfterFunc(c.hub.config.Load().Engine.InputTimeout, func() { c.hub.guard("partial packet", c.abandon) })
+			c.partial = time.AfterFunc(c.hub.config.Load().Engine.InputTimeout, func() { c.hub.guard("partial packet", c.session, c.abandon) })
 		}
 		c.held += int32(size)
 		c.hub.engine.Hold(budget.Input, size)

@@ -52,7 +52,7 @@ func (n *Namespace) collect(from *Socket, window time.Duration, e Emission, item
 	}
 	if c == nil {
 		c = &collector{from: from, emission: e}
-		c.timer = time.AfterFunc(window, func() { n.hub.guard("batch", func() { n.emitCollected(key, c) }) })
+		c.timer = time.AfterFunc(window, func() { n.hub.insist("batch", func() { n.emitCollected(key, c) }) })
 		if cs.open == nil {
 			cs.open = map[string]*collector{}
 		}

@@ -6,11 +6,9 @@
 package hub
 
 import (
-	"fmt"
 	"log/slog"
 	"maps"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +18,7 @@ import (
 	"github.com/caddy-realtime/realtime/broker"
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/internal/budget"
+	"github.com/caddy-realtime/realtime/internal/guard"
 	"github.com/caddy-realtime/realtime/parser"
 	"github.com/caddy-realtime/realtime/presence"
 )
@@ -103,6 +102,7 @@ type Hub struct {
 
 	config   atomic.Pointer[Config]
 	counts   counters
+	panics   guard.Panics
 	logins   logins
 	presence presence.State
 	pace     pace
@@ -225,7 +225,7 @@ func (h *Hub) release(n *Namespace) {
 	switch {
 	case n.refs > 0 || !n.dynamic || h.namespaces[n.name] != n:
 	case n.inhabited.Load():
-		n.unused = time.AfterFunc(unused, func() { h.guard("namespace", func() { h.expire(n) }) })
+		n.unused = time.AfterFunc(unused, func() { h.insist("namespace", func() { h.expire(n) }) })
 	default:
 		h.forgetLocked(n)
 		h.settle(n)
@@ -284,15 +284,9 @@ func (h *Hub) Open(s *engine.Session) engine.Receiver {
 
 func (h *Hub) log() *slog.Logger { return h.config.Load().Logger }
 
-// stack is where a panic came from.
-func stack() string {
-	buf := make([]byte, 4<<10)
-	return string(buf[:runtime.Stack(buf, false)])
-}
-
 // counters count since the Hub exists.
 type counters struct {
-	events, panics           atomic.Uint64
+	events                   atomic.Uint64
 	unpublished, undelivered atomic.Uint64 // of the broker
 	exhausted                budget.Counts
 }
@@ -305,7 +299,7 @@ type Stats struct {
 	Refused    uint64            // of these, and of CONNECTs, refused
 	Refusals   []RefusalStats    // the same by event and code
 	Exhausted  map[string]uint64 // how often each limit said no, the engine's among them
-	Panics     uint64            // recovered in policies so far
+	Panics     uint64            // recovered so far, beside the engine's
 	// Emissions that the broker did not take, and those of other nodes that
 	// could not be delivered because they were malformed.
 	Unpublished, Undelivered uint64
@@ -325,7 +319,7 @@ func (h *Hub) Stats() Stats {
 	st := Stats{
 		Engine: h.engine.Stats(),
 		Events: h.counts.events.Load(),
-		Panics: h.counts.panics.Load(),
+		Panics: h.panics.Count(),
 
 		Exhausted: map[string]uint64{},
 
@@ -339,15 +333,4 @@ func (h *Hub) Stats() Stats {
 	}
 	slices.SortFunc(st.Namespaces, func(a, b NamespaceStats) int { return strings.Compare(a.Name, b.Name) })
 	return st
-}
-
-// guard runs f and keeps a panic in it from ending the process.
-func (h *Hub) guard(place string, f func()) {
-	defer func() {
-		if r := recover(); r != nil {
-			h.counts.panics.Add(1)
-			h.log().Error("panic", "place", place, "panic", fmt.Sprint(r), "stack", stack())
-		}
-	}()
-	f()
 }

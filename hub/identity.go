@@ -63,7 +63,7 @@ func (s *Socket) after(id *auth.Identity, d time.Duration, f func(*auth.Identity
 	if !s.hasLocked(id) {
 		return false
 	}
-	s.tenureLocked().timer = time.AfterFunc(d, func() { s.ns.hub.guard("token expiry", func() { f(id) }) })
+	s.tenureLocked().timer = time.AfterFunc(d, func() { s.ns.hub.guard("token expiry", s.session, func() { f(id) }) })
 	return true
 }
 

@@ -3,6 +3,7 @@ package hub
 import (
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/internal/budget"
+	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
 // The lane of a socket runs its calls one after another, in the order in
@@ -93,6 +94,7 @@ func (s *Socket) run(b *engine.Batch, c *call) bool {
 func (c *call) dispatch() {
 	defer c.endAnyway()
 	defer c.recovered()
+	guard.Fault("rule")
 	n := c.socket.ns
 	p := n.policy()
 	switch c.kind {

@@ -62,7 +62,7 @@ func addresses(names []string) []Address {
 
 // receive delivers what another node published to the sockets of this one.
 func (h *Hub) receive(m *broker.Message) {
-	h.guard("broker", func() {
+	h.guard("broker", nil, func() {
 		if !h.deliver(m) {
 			h.counts.undelivered.Add(1)
 		}

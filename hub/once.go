@@ -293,7 +293,7 @@ func (n *Namespace) keepLocked(m *memo, r *Refusal) {
 }
 
 func (n *Namespace) sweepLaterLocked() {
-	n.memos.sweeper = time.AfterFunc(sweepEvery, func() { n.hub.guard("dedupe", n.sweep) })
+	n.memos.sweeper = time.AfterFunc(sweepEvery, func() { n.hub.insist("dedupe", n.sweep) })
 }
 
 // sweep drops the answers that have expired.

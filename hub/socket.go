@@ -299,7 +299,7 @@ func (s *Socket) startAsk(id int64, timeout time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if a := s.asks[id]; a != nil {
-		a.timer = time.AfterFunc(timeout, func() { s.ns.hub.guard("ask", func() { s.expireAsk(id) }) })
+		a.timer = time.AfterFunc(timeout, func() { s.ns.hub.guard("ask", s.session, func() { s.expireAsk(id) }) })
 	}
 }
 

@@ -203,7 +203,7 @@ func (ts *typists) end(at typingAt) *typist {
 func (n *Namespace) expireTypingIn(wait time.Duration) {
 	ts := &n.typists
 	if ts.timer == nil {
-		ts.timer = time.AfterFunc(wait, func() { n.hub.guard("typing", n.expireTyping) })
+		ts.timer = time.AfterFunc(wait, func() { n.hub.insist("typing", n.expireTyping) })
 	} else {
 		ts.timer.Reset(wait)
 	}
