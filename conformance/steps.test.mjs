@@ -42,6 +42,16 @@ const rules = `
 		emit paid data.id sender to "all"
 		ack \`{"paid": data.id, "sure": sure[0]}\`
 	}
+	on number {
+		let n data.n
+		let id uuid()
+		emit told id n to "all"
+		if \`data.ask\` {
+			ask doubled double-it n
+			emit told id doubled[0] to "all"
+		}
+		ack \`{"id": id, "stored": socket.data}\`
+	}
 	on refuse {
 		dedupe data.id 1m
 		emit tried data.id
@@ -160,6 +170,19 @@ describe("steps", () => {
     const tried = heard(socket, "tried");
     for (let i = 0; i < 3; i++) assert.deepEqual(await call(socket, "refuse", { id: "x" }), { error: "Never", code: "FORBIDDEN" });
     assert.equal(tried.length, 1);
+  });
+
+  test("let: a value for the steps behind it, of each run its own, and not stored", limit, async () => {
+    const watcher = await connected(caddy.url, websocket);
+    const told = heard(watcher, "told");
+    const socket = await connected(caddy.url, websocket);
+    socket.on("double-it", (n, answer) => setTimeout(() => answer(2 * n), n === 1 ? 200 : 0));
+    // The first waits for its answer while the second begins and ends.
+    const [first, second] = await Promise.all([call(socket, "number", { n: 1, ask: true }), call(socket, "number", { n: 5, ask: true })]);
+    assert.notEqual(first.id, second.id);
+    await until(() => told.length === 4);
+    assert.deepEqual(told, [[first.id, 1], [second.id, 5], [second.id, 10], [first.id, 2]]);
+    assert.deepEqual([first.stored, second.stored], [{}, {}]);
   });
 
   test("caddy realtime test: the outcome is the exit code", limit, async () => {

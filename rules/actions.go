@@ -22,6 +22,7 @@ var actions = map[string]func() Action{
 	"ignore":     func() Action { return new(Ignore) },
 	"join":       func() Action { return new(Join) },
 	"leave":      func() Action { return new(Leave) },
+	"let":        func() Action { return new(Let) },
 	"log":        func() Action { return new(Log) },
 	"rate":       func() Action { return new(Rate) },
 	"require":    func() Action { return new(Require) },

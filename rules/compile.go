@@ -30,9 +30,17 @@ type Options struct {
 	Logger *slog.Logger
 	// Anonymity is for warnings only.
 	Anonymity Anonymity
-	// Trace is told of each step before it runs, nil of none. It is called on
-	// the goroutine that runs the rule.
-	Trace func(Place)
+	// Trace is told what the rules do, nil of nothing.
+	Trace Tracer
+}
+
+// Tracer follows rules. Its methods are called on the goroutine that runs the
+// rule, and must not keep what they are given.
+type Tracer interface {
+	// Step is called before each step.
+	Step(Place)
+	// Let is called when the step let has given its variable a value, JSON.
+	Let(name string, value []byte)
 }
 
 // Place is where a step stands.
@@ -55,7 +63,7 @@ type Set struct {
 	log                 *slog.Logger
 	anonymity           Anonymity
 	warnings            []Warning
-	trace               func(Place) // or nil
+	trace               Tracer // or nil
 }
 
 var (
@@ -79,7 +87,7 @@ const (
 type code struct {
 	ops    []op
 	starts []int // where each rule begins
-	slots  int   // answers to keep
+	slots  int   // variables to keep
 	logs   quota
 }
 
@@ -279,12 +287,13 @@ type compiler struct {
 	end  *int   // the program counter behind the rule
 	path string // of the present step, were it JSON
 
-	where   string // of the present step
-	depth   int    // of the present step: how many ifs it stands in
-	facts   facts  // of the expression checked last
-	event   string // of the rule
-	buckets int    // of its rates so far
-	dedupes bool   // it has a dedupe
+	where   string  // of the present step
+	depth   int     // of the present step: how many ifs it stands in
+	last    *source // the expression checked last
+	facts   facts   // of last
+	event   string  // of the rule
+	buckets int     // of its rates so far
+	dedupes bool    // it has a dedupe
 }
 
 func (c *compiler) add(o op) { c.code.ops = append(c.code.ops, o) }
@@ -322,38 +331,38 @@ func (c *compiler) traced(s Step) {
 	}
 	place := Place{File: s.at.file, Line: s.at.line, Path: c.path, Step: actionName(s.Action), Depth: c.depth}
 	c.add(func(*run) *hub.Refusal {
-		trace(place)
+		trace.Step(place)
 		return nil
 	})
 }
 
 var identifierForm = regexp.MustCompile(`^[_a-zA-Z][_a-zA-Z0-9]*$`)
 
-// declare makes name a variable of the steps that follow, a list.
-func (c *compiler) declare(name string) (slot int, err error) {
-	if !identifierForm.MatchString(name) {
-		return 0, fmt.Errorf("%s is no CEL identifier", name)
+// declare makes v a variable of the steps that follow, and gives it a slot.
+func (c *compiler) declare(v *variable, typ *cel.Type) error {
+	if !identifierForm.MatchString(v.name) {
+		return fmt.Errorf("%s is no CEL identifier", v.name)
 	}
-	_, known := roots[name]
-	if _, declared := c.vars[name]; known || declared {
-		return 0, fmt.Errorf("%s is a variable already", name)
+	_, known := roots[v.name]
+	if _, declared := c.vars[v.name]; known || declared || typeNames[v.name] {
+		return fmt.Errorf("%s is a variable already", v.name)
 	}
-	if _, issues := c.env.Parse(name); issues.Err() != nil {
-		return 0, fmt.Errorf("%s is a reserved word of CEL", name)
+	if _, issues := c.env.Parse(v.name); issues.Err() != nil {
+		return fmt.Errorf("%s is a reserved word of CEL", v.name)
 	}
-	env, err := c.env.Extend(cel.Variable(name, cel.ListType(cel.DynType)))
+	env, err := c.env.Extend(cel.Variable(v.name, typ))
 	if err != nil {
-		return 0, err
+		return err
 	}
 	vars := maps.Clone(c.vars)
 	if vars == nil {
-		vars = map[string]int{}
+		vars = map[string]*variable{}
 	}
-	slot = c.code.slots
+	vars[v.name] = v
+	v.slot = c.code.slots
 	c.code.slots++
-	vars[name] = slot
 	c.env, c.vars = env, vars
-	return slot, nil
+	return nil
 }
 
 // check parses and type-checks an expression.
@@ -365,7 +374,7 @@ func (c *compiler) check(text string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.facts = src.facts()
+	c.last, c.facts = src, src.facts()
 	return src, nil
 }
 

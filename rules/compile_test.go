@@ -29,7 +29,7 @@ func TestErrors(t *testing.T) {
 		{"on a {\ndedupe data\n}", `Caddyfile:2: dedupe: how long answers are repeated is missing`},
 		{"on a {\ndedupe data 1s\ndedupe data 1s\n}", `Caddyfile:3: dedupe: a rule has one dedupe`},
 		{"on disconnect {\ndedupe data 1s\n}", `Caddyfile:2: dedupe: only in the rule of a client's event`},
-		{"on a {\nfly high\n}", `Caddyfile:2: unknown step fly; there are ack, appear, ask, batch, broadcast, dedupe, disconnect, emit, if, ignore, join, leave, log, rate, require, schema, set, typing`},
+		{"on a {\nfly high\n}", `Caddyfile:2: unknown step fly; there are ack, appear, ask, batch, broadcast, dedupe, disconnect, emit, if, ignore, join, leave, let, log, rate, require, schema, set, typing`},
 		{"on a {\nif true {\nif true {\nbatch soon x 1\n}\n}\n}", `Caddyfile:4: batch: a window: soon is no duration`},
 		{"on a {\njoin x {\nack\n}\n}", `Caddyfile:2: join takes no block`},
 		{"on error {\n}", `Caddyfile:1: on error: clients cannot send an event of this name`},
@@ -81,6 +81,18 @@ func TestErrors(t *testing.T) {
 		{"on a {\nask while q\n}", `Caddyfile:2: ask: while is a reserved word of CEL`},
 		{"on a {\nask b q timeout 0s\n}", `Caddyfile:2: ask: the timeout: 0s is no duration`},
 		{"on a {\nif true {\nask b q\n}\nack b\n}", `Caddyfile:5: ack: b: undeclared name b`},
+		{"on a {\nlet data 1\n}", `Caddyfile:2: let: data is a variable already`},
+		{"on a {\nask b q\nlet b 1\n}", `Caddyfile:3: let: b is a variable already`},
+		{"on a {\nlet string 1\n}", `Caddyfile:2: let: string is a variable already`},
+		{"on a {\nlet a-b 1\n}", `Caddyfile:2: let: a-b is no CEL identifier`},
+		{"on a {\nlet while 1\n}", `Caddyfile:2: let: while is a reserved word of CEL`},
+		{"on a {\nlet b b\n}", `Caddyfile:2: let: b: undeclared name b`},
+		{"on a {\nlet b\n}", `Caddyfile:2: let: a value is missing`},
+		{"on a {\nlet b 1 + 1\n}", `Caddyfile:2: let: unexpected +; an expression with spaces or quotes stands in backticks`},
+		{"on a {\nlet b args...\n}", `Caddyfile:2: let: one value is expected`},
+		{"on a {\nlet b user_room(1)\n}", `Caddyfile:2: let: user_room(1): JSON has no value for realtime.address`},
+		{"on a {\nif true {\nlet b 1\n}\nack b\n}", `Caddyfile:5: ack: b: undeclared name b`},
+		{"on a {\nlet b uuid()\nrequire b\n}", `Caddyfile:3: require: b: a condition must be true or false, this is string`},
 		{"on connect {\nask b q\n}", `Caddyfile:2: ask: only in the rule of a client's event can be waited`},
 		{"on disconnect {\nask b q\n}", `Caddyfile:2: ask: only in the rule`},
 		{"on connect {\nack 1\n}", `Caddyfile:2: ack: only an event of a client can be acknowledged`},
@@ -131,6 +143,7 @@ func TestJSON(t *testing.T) {
 		broadcast * to ` + "`[\"a\"]`" + `
 		ack
 		ask b question 1 timeout 3s
+		let l ` + "`b[0]`" + `
 		set k b
 		if data.x {
 			ignore
@@ -150,6 +163,7 @@ func TestJSON(t *testing.T) {
 		`{"broadcast":{"event":"*","to":"[\"a\"]"}},` +
 		`{"ack":{}},` +
 		`{"ask":{"name":"b","event":"question","args":["1"],"timeout":"3s"}},` +
+		`{"let":{"name":"l","value":"b[0]"}},` +
 		`{"set":{"key":"k","value":"b"}},` +
 		`{"if":{"condition":"data.x","steps":[{"ignore":{}}]}},` +
 		`{"disconnect":{"close":"false"}},` +

@@ -158,7 +158,7 @@ func (s *source) typeTest(e, typ ast.Expr, equal bool) condition {
 		return nil
 	}
 	p, want := s.path(e.AsCall().Args()[0], nil), typ.AsIdent()
-	if _, isVariable := s.vars[want]; p == nil || isVariable || !typeNames[want] {
+	if p == nil || !typeNames[want] {
 		return nil
 	}
 	return func(r *run) (bool, error) {

@@ -30,8 +30,8 @@ const (
 // scope is what expressions may refer to.
 type scope struct {
 	env  *cel.Env
-	vars map[string]int // answers, by name: their slots
-	room bool           // the variable room of allow_rooms
+	vars map[string]*variable // declared by steps
+	room bool                 // the variable room of allow_rooms
 
 	known known
 }
@@ -97,8 +97,8 @@ func (s scope) variable(name string, hidden []string) *path {
 	if slices.Contains(hidden, name) {
 		return nil
 	}
-	if slot, ok := s.vars[name]; ok {
-		return &path{root: rootVar, slot: slot}
+	if v, ok := s.vars[name]; ok {
+		return &path{root: rootVar, of: v}
 	}
 	if s.room && name == "room" {
 		return &path{root: rootRoom}

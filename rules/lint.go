@@ -44,6 +44,7 @@ type known struct {
 
 // facts are what an expression tells of its author's care.
 type facts struct {
+	selection string   // which it is as a whole
 	inRooms   []string // what it asks in_room about
 	targets   []string // what a client chooses, outside of user_room and socket_room
 	userRoom  bool     // it calls user_room
@@ -54,6 +55,9 @@ type facts struct {
 // facts reads the expression. It must be asked before the expression is
 // compiled, which changes it.
 func (s *source) facts() (f facts) {
+	if p := s.path(s.ast.Expr(), nil); p != nil {
+		f.selection = p.String()
+	}
 	addressed := map[int64]bool{} // selections within user_room and socket_room
 	ast.PreOrderVisit(s.ast.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
 		if e.Kind() != ast.CallKind {
@@ -96,15 +100,19 @@ func isNull(e ast.Expr) bool {
 
 // clientsChoice is fromClient without what rules have stored themselves.
 func (p *path) clientsChoice() bool {
+	if p.root == rootVar {
+		return p.of.clientsChoice
+	}
 	return p.fromClient() && !(p.root == rootSocket && len(p.steps) > 0 && p.steps[0].key == "data")
 }
 
 // String is the selection as it could be written.
 func (p *path) String() string {
 	var b strings.Builder
-	b.WriteString(rootNames[p.root])
 	if p.root == rootVar {
-		fmt.Fprintf(&b, "%d", p.slot)
+		b.WriteString(p.of.title)
+	} else {
+		b.WriteString(rootNames[p.root])
 	}
 	for _, s := range p.steps {
 		if s.missing != nil {
@@ -117,7 +125,7 @@ func (p *path) String() string {
 }
 
 var rootNames = func() map[root]string {
-	names := map[root]string{rootRoom: "room", rootVar: "answer"}
+	names := map[root]string{rootRoom: "room"}
 	for name, r := range roots {
 		names[r] = name
 	}

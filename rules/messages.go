@@ -4,6 +4,8 @@ import (
 	"errors"
 	"time"
 
+	"cel.dev/cel-go/cel"
+
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/parser"
 )
@@ -222,8 +224,8 @@ func (s *Ask) compile(c *compiler) error {
 	if err != nil {
 		return err
 	}
-	slot, err := c.declare(s.Name)
-	if err != nil {
+	answer := &variable{name: s.Name, title: s.Name, list: true, fromClient: true, clientsChoice: true}
+	if err := c.declare(answer, cel.ListType(cel.DynType)); err != nil {
 		return err
 	}
 	timeout := time.Duration(s.Timeout)
@@ -236,8 +238,8 @@ func (s *Ask) compile(c *compiler) error {
 		if err != nil {
 			return asRefusal(err)
 		}
-		r.call.Ask(out.Event, out.Args, timeout, func(answer parser.Args, refusal *hub.Refusal) {
-			r.resume(slot, answer, refusal)
+		r.call.Ask(out.Event, out.Args, timeout, func(args parser.Args, refusal *hub.Refusal) {
+			r.resume(answer.slot, args, refusal)
 		})
 		return suspended // r may have ended already
 	})

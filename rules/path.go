@@ -22,7 +22,7 @@ const (
 	rootSender
 	rootNow
 	rootRoom // only in allow_rooms
-	rootVar  // an answer, by its slot
+	rootVar  // what ask or let declared
 )
 
 // roots are the variables of design section 2, by name.
@@ -35,9 +35,19 @@ var roots = map[string]root{
 // evaluated on the JSON as it lies, with the meaning that CEL gives it.
 type path struct {
 	root  root
-	slot  int // of rootVar
+	of    *variable // of rootVar
 	steps []step
 	has   bool // has(…): whether the last step finds anything
+}
+
+// variable is what a step declares for the steps behind it.
+type variable struct {
+	name  string
+	title string // for warnings: what it is a copy of, else name
+	slot  int    // in run.vars
+	list  bool   // of several arguments, an answer; else of one value
+	// As of the paths in its value.
+	fromClient, clientsChoice bool
 }
 
 // step is a key of an object, or with an empty missing an index of an array.
@@ -54,8 +64,10 @@ func fieldStep(key string) step {
 // fromClient reports whether the client chooses what the path selects.
 func (p *path) fromClient() bool {
 	switch p.root {
-	case rootArgs, rootData, rootEvent, rootVar, rootRoom:
+	case rootArgs, rootData, rootEvent, rootRoom:
 		return true
+	case rootVar:
+		return p.of.fromClient
 	case rootSocket:
 		if len(p.steps) == 0 {
 			return true
@@ -92,7 +104,11 @@ func (p *path) start(r *run) (v value, steps []step, err error) {
 	case rootArgs:
 		return p.list(r, r.args)
 	case rootVar:
-		return p.list(r, r.vars[p.slot])
+		args := r.vars[p.of.slot]
+		if p.of.list {
+			return p.list(r, args)
+		}
+		return value{raw: args.JSON, bins: args.Bin}, p.steps, nil
 	case rootData:
 		return value{raw: r.firstArg(), bins: r.args.Bin}, p.steps, nil
 	case rootSocket:

@@ -56,7 +56,7 @@ type run struct {
 	args parser.Args
 	data []byte        // the variable, once asked for
 	pc   int           // the next op
-	vars []parser.Args // answers, by slot
+	vars []parser.Args // values of variables, by slot
 
 	failed *hub.Refusal   // of disconnect: the first rule that failed
 	now    int64          // the variable, once asked for
@@ -88,6 +88,9 @@ func (s *Set) start(code *code, c hub.Call) {
 	r := runs.Get().(*run)
 	r.set, r.code, r.call = s, code, c
 	r.args = c.Args()
+	for len(r.vars) < code.slots {
+		r.vars = append(r.vars, parser.Args{})
+	}
 	r.exec()
 }
 
@@ -149,9 +152,6 @@ func (r *run) end(refusal *hub.Refusal) {
 func (r *run) suspend() {
 	r.call.Suspend(false)
 	r.args, r.data = r.call.Args(), nil
-	for len(r.vars) < r.code.slots {
-		r.vars = append(r.vars, parser.Args{})
-	}
 }
 
 // resume goes on with an answer, or ends with the refusal. For a client that

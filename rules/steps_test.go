@@ -65,6 +65,15 @@ func TestSteps(t *testing.T) {
 		{"if not evaluable", "if data.x {\n}", `{}`, `refused INVALID: Missing field x`},
 		{"ignore", "if data {\nignore\n}\nack 1", `true`, `ignore`},
 		{"ignore not", "if data {\nignore\n}\nack 1", `false`, `ack 1`},
+		{"let", "let id `data.n + 1`\nlet l `[id, {\"x\": data.z}]`\nack id l l[1].x `size(l) + id`", `{"n":1,"z":1.10}`, `ack 2,[2,{"x":1.10}],1.10,4`},
+		{"let is evaluated once", "let id uuid()\nrequire `id == id && size(id) == 36` \"Not the same\"", ``, ``},
+		{"let in an if", "let a 1\nif data {\nlet b `a + 1`\nack b\n}\nif !data {\nlet b 7\nack b\n}", `true`, `ack 2`},
+		{"let is not stored", "let id 1\nack socket.data", ``, `ack {}`},
+		{"let of what is not there", "let id data.id\nack 1", `{}`, `refused INVALID: Missing field id`},
+		{"let of as much as is read", "let d data\nack `size(d)`", `"` + repeat("x", 65534) + `"`, `ack 65534`},
+		{"let of more", "let d data\nack 1", `"` + repeat("x", 65535) + `"`, `refused TOO_LARGE: Arguments too large`},
+		{"let is JSON", "let d `[2.0, 2.5, timestamp(0)]`\nack d `type(d[0]) == int`", ``, `ack [2,2.5,"1970-01-01T00:00:00Z"],true`},
+		{"let and types", "let ok `data > 1`\nif ok {\nlet room `\"r-\" + string(data)`\njoin room\n}", `2`, `join [r-2]`},
 		{"set", "set k `{\"a\": data}`\nack socket.data.k.a", `1.0`, `set k={"a":1.0}; ack 1.0`},
 		{"disconnect", "disconnect\nack 1", ``, `disconnect false; ack 1`},
 		{"disconnect false", "disconnect false", ``, `disconnect false`},
@@ -171,6 +180,7 @@ func TestBinary(t *testing.T) {
 		{"not an object", "ack data.num", one + `,` + zero, `refused INVALID: Invalid arguments`},
 		{"not for has", "ack `has(data.num)`", one + `,` + zero, `ack false`},
 		{"not in socket.data", "set k data", one + `,` + zero, `refused INVALID: Invalid arguments`},
+		{"let", "let x `[args[1], 1]`\nack `x[0] == b\"a\"` x", one + `,` + zero, `ack true,[` + zero + `,1] #0="a"`},
 		{"merge", "ack `merge({\"a\": 1}, {\"b\": data})`", one + `,` + zero, `ack {"a":1,"b":` + zero + `} #0="b"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -203,6 +213,39 @@ func TestBinary(t *testing.T) {
 			t.Errorf("got %s, want %s", short(got), want)
 		}
 	})
+}
+
+// A variable outlives the message that it was taken from.
+func TestLetBeforeAsk(t *testing.T) {
+	set := compile(t, "on test {\nlet x `[data, args[1]]`\nask answer question\nack x answer[0]\n}", rules.Options{})
+	c := newCall("test", `"a",{"_placeholder":true,"num":0}`)
+	bin := []byte("b")
+	c.args.Bin = [][]byte{bin}
+	c.run(t, set)
+	bin[0] = '!'
+	c.done = nil
+	c.asked(parser.Args{JSON: []byte(`7`)}, nil)
+	if got, want := c.log(), `ack ["a",{"_placeholder":true,"num":0}],7 #0="b"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// allow_rooms is asked about rooms that a client chose, also by a variable.
+func TestLetAndAllowRooms(t *testing.T) {
+	set := compile(t, `on test {
+		let mine "mine"
+		join mine
+		let theirs data.room
+		join theirs
+	}`, rules.Options{AllowRooms: `room == "open"`})
+	for args, want := range map[string]string{
+		`{"room":"open"}`: `join [mine]; join [open]`,
+		`{"room":"x"}`:    `join [mine]; refused FORBIDDEN: Room not allowed`,
+	} {
+		if got := newCall("test", args).run(t, set); got != want {
+			t.Errorf("%s: got %s, want %s", args, got, want)
+		}
+	}
 }
 
 func TestAsk(t *testing.T) {

@@ -21,15 +21,23 @@ type call struct {
 	result   Result
 }
 
-var _ hub.Call = (*call)(nil)
+var (
+	_ hub.Call     = (*call)(nil)
+	_ rules.Tracer = (*call)(nil)
+)
 
-// step begins the record of a step.
-func (c *call) step(p rules.Place) {
+// Step begins the record of a step.
+func (c *call) Step(p rules.Place) {
 	steps := c.result.Steps
 	if n := len(steps); n > 0 && p.Depth > steps[n-1].Depth {
 		steps[n-1].Entered = true
 	}
 	c.result.Steps = append(steps, Step{Place: p})
+}
+
+// Let records the value of a variable.
+func (c *call) Let(name string, value []byte) {
+	c.did(Effect{Do: "let", Key: name, Value: bytes.Clone(value)})
 }
 
 func (c *call) did(e Effect) {

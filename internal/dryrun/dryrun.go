@@ -56,7 +56,7 @@ func Run(e Event, s Socket, compile func(rules.Options) (*rules.Set, error)) (*R
 	if err := c.takeArgs(); err != nil {
 		return nil, err
 	}
-	set, err := compile(rules.Options{Trace: c.step, Logger: slog.New(logHandler{call: c})})
+	set, err := compile(rules.Options{Trace: c, Logger: slog.New(logHandler{call: c})})
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ type Effect struct {
 	Volatile  bool            `json:"volatile,omitempty"`
 	Duration  string          `json:"duration,omitempty"` // window of batch, timeout of ask
 	Key       string          `json:"key,omitempty"`
-	Value     json.RawMessage `json:"value,omitempty"` // of set and log; the answer of ask
+	Value     json.RawMessage `json:"value,omitempty"` // of set, let and log; the answer of ask
 	All       bool            `json:"all,omitempty"`   // disconnect ends the whole connection
 }
 
@@ -50,6 +50,8 @@ func (e Effect) String() string {
 		return "tells " + e.emission()
 	case "set":
 		return fmt.Sprintf("socket.data.%s = %s", e.Key, e.Value)
+	case "let":
+		return fmt.Sprintf("%s = %s", e.Key, e.Value)
 	case "log":
 		return "logs " + string(e.Value)
 	case "disconnect":
