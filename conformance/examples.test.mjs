@@ -120,6 +120,10 @@ describe("examples", () => {
       assert.equal((await call(bob, "join-room", "No Such Name")).code, "FORBIDDEN");
       await call(bob, "join-room", "lobby");
       assert.equal((await call(bob, "send-message", { key: "0", roomId: "lobby" })).code, "INVALID");
+      const long = "x".repeat(2001);
+      assert.equal((await call(bob, "send-message", { key: "0", roomId: "lobby", text: long })).error, "text: must have at most 2000 characters");
+      assert.equal((await call(bob, "private-message", { key: "0", toUserId: "ada", message: long })).error, "message: must have at most 2000 characters");
+      assert.equal((await call(bob, "join-room", "x".repeat(41))).code, "FORBIDDEN");
       const all = heard(ada, "new-message");
       for (let i = 0; i < 3; i++) assert.equal(await call(bob, "send-message", message), undefined);
       await call(bob, "send-message", { ...message, key: "2", text: "and on" });

@@ -4,7 +4,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Caddy } from "./lib/caddy.mjs";
-import { call, closeAll, connected, heard, next } from "./lib/client.mjs";
+import { call, client, closeAll, connected, heard, next } from "./lib/client.mjs";
 import { jwt, secret } from "./lib/jwt.mjs";
 import { here } from "./lib/process.mjs";
 import { pause, until } from "./lib/wait.mjs";
@@ -195,6 +195,26 @@ describe("presets", () => {
     await call(bob, "join-room", "den");
     await until(() => events.length >= 2, "notices");
     assert.deepEqual(events, [["left", "bob", "number"], ["joined", "bob", "number"]]);
+  });
+
+  test("rejoin and members: whoever comes back is in its rooms before what it queued arrives, and who is there is told", limit, async () => {
+    const ann = await open("/back", { auth: { token: jwt({ sub: "ann" }) } });
+    await call(ann, "join-room", "den");
+    const lists = heard(ann, "room-members");
+    const told = heard(ann, "new-message");
+
+    const bob = client(`${caddy.url}/back`, { autoConnect: false, retries: 3, ackTimeout: 5_000, auth: { token: jwt({ sub: "bob" }), rooms: ["den", "attic"] } });
+    const answer = bob.emitWithAck("send-message", { roomId: "den", text: "queued" });
+    const members = next(bob, "room-members");
+    bob.connect();
+    assert.equal((await answer).success, true);
+    await until(() => told.length === 1 && lists.length > 0, "message and members");
+    assert.equal(told[0][0].text, "queued");
+    assert.deepEqual(lists.at(-1), [{ room: "den", members: ["ann", "bob"] }]);
+    await members;
+
+    const eve = client(`${caddy.url}/back`, { auth: { token: jwt({ sub: "eve" }), rooms: ["cellar"] } });
+    assert.equal((await next(eve, "connect_error"))[0].message, "Room not allowed");
   });
 
   test("chat: messages in a room, and private ones to all devices of a user", limit, async () => {

@@ -374,7 +374,7 @@ func TestHubRefusals(t *testing.T) {
 
 func TestPresetsCompile(t *testing.T) {
 	names := rules.PresetNames()
-	if want := []string{"chat", "presence", "rooms", "typing", "updates"}; !slices.Equal(names, want) {
+	if want := []string{"chat", "members", "presence", "rejoin", "rooms", "typing", "updates"}; !slices.Equal(names, want) {
 		t.Errorf("presets %v, want %v", names, want)
 	}
 	var all [][]rules.Rule
@@ -392,7 +392,7 @@ func TestPresetsCompile(t *testing.T) {
 	if _, err := rules.Compile(nil, all, rules.Options{}); err != nil {
 		t.Error(err)
 	}
-	if _, err := rules.LoadPreset("nope"); err == nil || err.Error() != "unknown preset nope; there are chat, presence, rooms, typing, updates" {
+	if _, err := rules.LoadPreset("nope"); err == nil || err.Error() != "unknown preset nope; there are chat, members, presence, rejoin, rooms, typing, updates" {
 		t.Error(err)
 	}
 	if _, ok := rules.PresetSource("../chat"); ok {

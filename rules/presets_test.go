@@ -72,6 +72,19 @@ func TestPresets(t *testing.T) {
 		}
 	}
 
+	for auth, want := range map[string]string{
+		`{"rooms":["a",2]}`: `join [a 2]`,
+		`{"rooms":"a"}`:     `join [a]`,
+		`{"token":"x"}`:     ``,
+		`{"rooms":[{}]}`:    `refused INVALID: Invalid arguments`,
+	} {
+		c := newCall("connect", ``)
+		c.peer.handshake = `{"auth":` + auth + `}`
+		if got := c.run(t, set); got != want {
+			t.Errorf("connect with %s\ngot  %s\nwant %s", auth, got, want)
+		}
+	}
+
 	c := newCall("send-message", `{"roomId":"in","text":"hi"}`).in("in")
 	c.run(t, set)
 	ids := regexp.MustCompile(`[0-9a-f-]{36}`).FindAllString(c.log(), -1)
