@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 func init() {
@@ -18,6 +19,7 @@ func init() {
 type App struct {
 	// Static after the handlers were provisioned.
 	generations []*generation
+	servers     []*caddyhttp.Server // which have our handlers
 }
 
 // CaddyModule returns the Caddy module information.
@@ -66,9 +68,20 @@ func (a *App) add(h *Handler, agreed string, build func() (*generation, error)) 
 	return g, nil
 }
 
+// see notes the server that a handler is being provisioned for.
+func (a *App) see(ctx caddy.Context) {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if ok && !slices.Contains(a.servers, server) {
+		a.servers = append(a.servers, server)
+	}
+}
+
 // Start makes this config's rules and settings the ones that the hubs go by.
 // It has no way to fail: Caddy does not stop an app whose Start did.
 func (a *App) Start() error {
+	for _, server := range a.servers {
+		logWarnings(lintRoutes(server.Routes))
+	}
 	for _, g := range a.generations {
 		g.instance.push(g)
 	}

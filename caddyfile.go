@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -65,6 +64,7 @@ func claim(h httpcaddyfile.Helper, handler *Handler) error {
 	}
 	h.Reset()
 	h.Next()
+	adapted.note(handler.fingerprint(agreement), place(h.Dispenser))
 	const key = "realtime.hubs"
 	hubs, _ := h.State[key].(map[string]claimed)
 	if hubs == nil {
@@ -74,7 +74,7 @@ func claim(h httpcaddyfile.Helper, handler *Handler) error {
 	first, taken := hubs[handler.Hub]
 	switch {
 	case !taken:
-		hubs[handler.Hub] = claimed{at: fmt.Sprintf("%s:%d", h.File(), h.Line()), agreement: agreement}
+		hubs[handler.Hub] = claimed{at: place(h.Dispenser), agreement: agreement}
 	case handler.Hub == "":
 		return h.Errf("the block at %s has no hub name either: name the hubs, the same to share sockets and rooms, others to keep them apart", first.at)
 	case agreement != first.agreement:
@@ -226,7 +226,7 @@ func (h *Handler) unmarshalOrigins(d *caddyfile.Dispenser) error {
 	if _, err := engine.ParseOrigins(h.Origins); err != nil {
 		return d.Errf("origins: %w", err)
 	}
-	h.lintOrigins(d)
+	h.lintOrigins(place(d))
 	return nil
 }
 

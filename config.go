@@ -172,6 +172,11 @@ func (h *Handler) build(ctx caddy.Context) (*generation, error) {
 	if h.Hub != "" {
 		log = log.With("hub", h.Hub)
 	}
+	if h.at == "" {
+		if err := h.lintRules(); err != nil {
+			return nil, err
+		}
+	}
 	namespaces, err := h.buildNamespaces(ctx, log)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -14,32 +15,80 @@ import (
 	"github.com/caddy-realtime/realtime/rules"
 )
 
-// What a Caddyfile says that is allowed, but most likely not meant, is a
-// warning in the log when it is adapted: only then are its lines known.
+// What a configuration says that is allowed, but most likely not meant, is a
+// warning in the log: of a Caddyfile when it is adapted, for only then are its
+// lines known, of JSON when it is provisioned. What only the whole configuration
+// shows is said when it starts, see shadows.go.
 
-// warn notes a warning at the present line.
-func (h *Handler) warn(d *caddyfile.Dispenser, format string, args ...any) {
-	where := fmt.Sprintf("%s:%d", d.File(), d.Line())
+func place(d *caddyfile.Dispenser) string { return fmt.Sprintf("%s:%d", d.File(), d.Line()) }
+
+func (h *Handler) warn(where, format string, args ...any) {
 	h.warnings = append(h.warnings, rules.Warning{Where: where, Text: fmt.Sprintf(format, args...)})
 }
 
 // logWarnings writes what was noted of a block.
-func (h *Handler) logWarnings() {
+func (h *Handler) logWarnings() { logWarnings(h.warnings) }
+
+func logWarnings(warnings []rules.Warning) {
 	log := caddy.Log().Named("http.handlers.realtime.lint")
-	for _, w := range h.warnings {
+	for _, w := range warnings {
 		log.Warn(w.String())
 	}
 }
 
+// adapted has the lines of the blocks that this process has adapted.
+var adapted blocks
+
+// blocks are places in Caddyfiles by the fingerprints of their handlers, whose
+// JSON has none. They are safe for concurrent use.
+type blocks struct {
+	mu sync.Mutex
+	at map[string]string
+}
+
+const maxBlocks = 1000 // far more than a configuration has; old ones are not told apart
+
+func (b *blocks) note(fingerprint, where string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.at == nil || len(b.at) >= maxBlocks {
+		b.at = map[string]string{}
+	}
+	b.at[fingerprint] = where
+}
+
+// find returns "" for what came as JSON.
+func (b *blocks) find(fingerprint string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.at[fingerprint]
+}
+
+// fingerprint is the same for a block and for the handler of its JSON. agreed
+// is its agreement.
+func (h *Handler) fingerprint(agreed string) string {
+	same := *h
+	same.setDefaults()
+	return strings.Join(append([]string{agreed, same.Path}, same.Origins...), " ")
+}
+
+// title is how a warning names the handler.
+func (h *Handler) title() string {
+	if h.at != "" {
+		return h.at
+	}
+	return fmt.Sprintf("hub %q", h.Hub)
+}
+
 // lintOrigins warns of origins by which strangers can use what visitors may.
-func (h *Handler) lintOrigins(d *caddyfile.Dispenser) {
+func (h *Handler) lintOrigins(where string) {
 	for _, origin := range h.Origins {
 		u, err := url.Parse(origin)
 		switch {
 		case origin == "*":
-			h.warn(d, "origins *: the pages of every site can connect as their visitors")
+			h.warn(where, "origins *: the pages of every site can connect as their visitors")
 		case err == nil && u.Scheme == "http" && !isLocal(u.Hostname()):
-			h.warn(d, "origins: whoever is on the way to %s can put into its pages what they like; use https", origin)
+			h.warn(where, "origins: whoever is on the way to %s can put into its pages what they like; use https", origin)
 		}
 	}
 }
@@ -75,6 +124,24 @@ func (h *Handler) checkNamespaceRules(n *Namespace) error {
 	return nil
 }
 
+// lintRules notes the warnings of the rules of a handler that did not come from
+// a Caddyfile.
+func (h *Handler) lintRules() error {
+	if err := h.checkNamespaceRules(&h.Namespace); err != nil {
+		return err
+	}
+	for _, n := range h.Namespaces {
+		before := len(h.warnings)
+		if err := h.checkNamespaceRules(&n.Namespace); err != nil {
+			return fmt.Errorf("namespace %s: %w", n.title(), err)
+		}
+		for i := before; i < len(h.warnings); i++ {
+			h.warnings[i].Where = "namespace " + n.title() + ": " + h.warnings[i].Where
+		}
+	}
+	return nil
+}
+
 // anonymity is what the JSON of an authenticator says of clients without a
 // token.
 func anonymity(auth json.RawMessage) rules.Anonymity {
@@ -102,7 +169,7 @@ func (h *Handler) lintMatcher(d *caddyfile.Dispenser, matcher caddy.ModuleMap) {
 			return
 		}
 	}
-	h.warn(d, "the matcher %s never lets %s through: clients ask for the option path, so leave the matcher out, or set path below it",
+	h.warn(place(d), "the matcher %s never lets %s through: clients ask for the option path, so leave the matcher out, or set path below it",
 		strings.Join(patterns, " "), path)
 }
 

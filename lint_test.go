@@ -1,10 +1,15 @@
 package realtime
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/caddy-realtime/realtime/rules"
 )
 
 // Input beside the expected warnings.
@@ -22,4 +27,99 @@ func TestLints(t *testing.T) {
 		}
 		golden(t, path, ".warnings", []byte(got.String()))
 	})
+}
+
+// JSON has no lines: a warning names the place in it.
+func TestLintsOfJSON(t *testing.T) {
+	text := `{
+		"hub": "lints-of-json",
+		"origins": ["*"],
+		"on": [{"event": "say", "steps": [{"broadcast": {"event": "said", "to": "data.room"}}]}],
+		"namespaces": [{
+			"name": "/mixed",
+			"auth": {"method": "jwt", "secret": "0123456789abcdef0123456789abcdef", "optional": true},
+			"on": [{"event": "me", "steps": [{"ack": {"args": ["user.name"]}}]}]
+		}]
+	}`
+	h := new(Handler)
+	if err := json.Unmarshal([]byte(text), h); err != nil {
+		t.Fatal(err)
+	}
+	const want = `origins: origins *: the pages of every site can connect as their visitors
+on[0].steps[0]: a client may send to any room; require in_room(data.room) before, or set allow_rooms
+namespace /mixed: on[0].steps[0]: user is null for anonymous clients; test user != null before, or use sender
+`
+	if got := lines(provision(t, h).warnings); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func lines(warnings []rules.Warning) string {
+	var text strings.Builder
+	for _, w := range warnings {
+		text.WriteString(w.String() + "\n")
+	}
+	return text.String()
+}
+
+func TestShadowedHandlers(t *testing.T) {
+	for name, tc := range map[string]struct {
+		body     string
+		shadowed bool
+	}{
+		"same path":         {"realtime {\nhub a\n}\nrealtime {\nhub b\n}", true},
+		"below the path":    {"realtime {\nhub a\n}\nrealtime {\nhub b\npath /socket.io/admin/\n}", true},
+		"matcher for all":   {"realtime /sock* {\nhub a\n}\nrealtime {\nhub b\n}", true},
+		"before handle":     {"realtime {\nhub a\n}\nhandle {\nrealtime {\nhub b\n}\n}", true},
+		"other path":        {"realtime {\nhub a\n}\nrealtime {\nhub b\npath /live/\n}", false},
+		"path begins alike": {"realtime {\nhub a\n}\nrealtime {\nhub b\npath /socket.io2/\n}", false},
+		"above the path":    {"route {\nrealtime {\nhub a\npath /socket.io/admin/\n}\nrealtime {\nhub b\n}\n}", false},
+		"narrow matcher":    {"@v4 remote_ip 10.0.0.0/8\nrealtime @v4 {\nhub a\n}\nrealtime {\nhub b\n}", false},
+		"one hub":           {"realtime {\nhub a\n}\nrealtime {\nhub a\n}", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config, want := quiet(site(freePort(t), tc.body)), ""
+			if tc.shadowed {
+				want = fmt.Sprintf("Caddyfile:%d: never gets a request: Caddyfile:%d is before it and takes all below /socket.io/; give them different paths\n",
+					lineOf(config, "hub b")-1, lineOf(config, "hub a")-1)
+			}
+			if got := routeWarnings(t, config); got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+	t.Run("two sites", func(t *testing.T) {
+		two := quiet(site(freePort(t), "realtime {\nhub a\n}"), site(freePort(t), "realtime {\nhub b\n}"))
+		if got := routeWarnings(t, two); got != "" {
+			t.Error(got)
+		}
+	})
+	t.Run("two hosts", func(t *testing.T) {
+		port := freePort(t)
+		two := quiet(fmt.Sprintf("http://a.localhost:%[1]d {\nrealtime {\nhub a\n}\n}\nhttp://b.localhost:%[1]d {\nrealtime {\nhub b\n}\n}", port))
+		if got := routeWarnings(t, two); got != "" {
+			t.Error(got)
+		}
+	})
+}
+
+// routeWarnings are what the routes of a Caddyfile are warned of.
+func routeWarnings(t *testing.T, caddyfile string) string {
+	t.Helper()
+	mustLoad(t, caddyfile)
+	app, err := caddy.ActiveContext().App("realtime")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var warnings []rules.Warning
+	for _, server := range app.(*App).servers {
+		warnings = append(warnings, lintRoutes(server.Routes)...)
+	}
+	return lines(warnings)
+}
+
+// lineOf is the line that begins with text.
+func lineOf(caddyfile, text string) int {
+	before, _, _ := strings.Cut(caddyfile, "\n"+text)
+	return strings.Count(before, "\n") + 2
 }

@@ -103,7 +103,8 @@ type Handler struct {
 	generation *generation
 	loaded     bool // a use of the instance is to be given back
 
-	warnings []rules.Warning // of a Caddyfile
+	at       string // of its block, file:line; "" if it came as JSON
+	warnings []rules.Warning
 }
 
 // CaddyModule returns the Caddy module information.
@@ -121,37 +122,44 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.check(); err != nil {
 		return err
 	}
+	agreed, err := h.agreement() // before the modules' JSON is taken
+	if err != nil {
+		return err
+	}
+	h.at = adapted.find(h.fingerprint(agreed))
 	if err := h.checkWriteTimeout(ctx); err != nil {
 		return err
 	}
-	var err error
 	if h.origins, err = engine.ParseOrigins(h.Origins); err != nil {
 		return fmt.Errorf("origins: %w", err)
+	}
+	if h.at == "" {
+		h.lintOrigins("origins")
 	}
 	warnOfClient(ctx, h.Client)
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
-	return h.joinHub(ctx)
+	return h.joinHub(ctx, agreed)
 }
 
-// joinHub makes h one of the config's handlers of its hub.
-func (h *Handler) joinHub(ctx caddy.Context) error {
-	agreed, err := h.agreement()
+// joinHub makes h one of the config's handlers of its hub. agreed is its
+// agreement.
+func (h *Handler) joinHub(ctx caddy.Context, agreed string) error {
+	module, err := ctx.App("realtime")
 	if err != nil {
 		return err
 	}
-	app, err := ctx.App("realtime")
-	if err != nil {
-		return err
-	}
-	h.generation, err = app.(*App).add(h, agreed, func() (*generation, error) { return h.build(ctx) })
+	app := module.(*App)
+	app.see(ctx)
+	h.generation, err = app.add(h, agreed, func() (*generation, error) { return h.build(ctx) })
 	if err != nil {
 		return err
 	}
 	if err := checkAmbient(h.generation.needs.ambient, h.Origins); err != nil {
 		return err
 	}
+	h.logWarnings()
 	h.instance, err = acquireInstance(h.Hub)
 	if err != nil {
 		return err
@@ -193,8 +201,8 @@ func (h *Handler) checkWriteTimeout(ctx caddy.Context) error {
 	if timeout > need {
 		return nil
 	}
-	return fmt.Errorf("the server's write timeout (servers { timeouts { write %s } }) would cut polls, which take up to the ping interval: "+
-		"raise it above %s, shorten ping, or leave polling out of transports", timeout, need)
+	return fmt.Errorf("%s: the server's write timeout (servers { timeouts { write %s } }) would cut polls, which take up to the ping interval: "+
+		"raise it above %s, shorten ping, or leave polling out of transports", h.title(), timeout, need)
 }
 
 // Cleanup gives the hub back; whoever is the last closes it. Requests that

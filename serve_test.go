@@ -255,8 +255,10 @@ func TestWriteTimeoutThatCutsPolls(t *testing.T) {
 		{"10s", "realtime {\n ping 3s 3s\n}", true},
 		{"10s", "realtime {\n transports websocket\n}", true},
 	} {
-		err := validate(t, config(tc.timeout, tc.block))
-		if tc.ok != (err == nil) || err != nil && !strings.Contains(err.Error(), "write timeout") {
+		text := config(tc.timeout, tc.block)
+		want := fmt.Sprintf("Caddyfile:%d: the server's write timeout", lineOf(text, " realtime"))
+		err := validate(t, text)
+		if tc.ok != (err == nil) || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("write %s with %s: got %v", tc.timeout, tc.block, err)
 		}
 	}
