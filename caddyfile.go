@@ -124,6 +124,10 @@ func claim(h httpcaddyfile.Helper, handler *Handler) error {
 //			<steps>
 //		}
 //		namespace <name>|~<regexp> {
+//			limits {
+//				connections_per_user off|<n>
+//				rooms                off|<n>
+//			}
 //			<auth, allow_rooms, presence, use, on>
 //		}
 //	}
@@ -175,7 +179,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser) error {
 	case "origins":
 		return h.unmarshalOrigins(d)
 	case "limits":
-		return h.unmarshalLimits(d)
+		h.Limits = new(Limits)
+		return unmarshalLimits(d, h.Limits.unmarshalOption)
 	case "namespace":
 		return h.unmarshalNamespace(d)
 	}
@@ -247,6 +252,13 @@ func (h *Handler) unmarshalNamespace(d *caddyfile.Dispenser) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if err := given.add(d); err != nil {
 			return err
+		}
+		if d.Val() == "limits" {
+			n.Limits = new(NamespaceLimits)
+			if err := unmarshalLimits(d, n.Limits.unmarshalOption); err != nil {
+				return err
+			}
+			continue
 		}
 		known, err := n.unmarshalOption(d)
 		if !known {

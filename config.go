@@ -54,6 +54,10 @@ type NamedNamespace struct {
 	// A regular expression that the whole name must match.
 	Pattern string `json:"pattern,omitempty"`
 
+	// What sockets may use up here, as far as it is not the connection's, whose
+	// limits are those of the handler for all its namespaces.
+	Limits *NamespaceLimits `json:"limits,omitempty"`
+
 	Namespace
 }
 
@@ -233,6 +237,7 @@ func (h *Handler) buildNamespaces(ctx caddy.Context, log *slog.Logger) ([]hub.Na
 
 func (n *NamedNamespace) build(ctx caddy.Context, h *Handler, inherited hub.Authenticator, log *slog.Logger) (hub.NamespaceConfig, error) {
 	c := hub.NamespaceConfig{Name: n.Name}
+	c.RoomsPerSocket, c.ConnectionsPerUser = n.Limits.inForce()
 	var err error
 	if n.Pattern != "" {
 		if c.Pattern, err = regexp.Compile(n.Pattern); err != nil {

@@ -1,7 +1,10 @@
 package realtime
 
 import (
+	"encoding/json"
 	"math"
+	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -46,5 +49,32 @@ func TestLimitsOff(t *testing.T) {
 	var none *Limits
 	if auto := none.orDefaults(); auto.Connections < 100 || auto.Connections > 50_000 {
 		t.Errorf("auto: got %d connections", auto.Connections)
+	}
+}
+
+func TestNamespaceLimitsInJSON(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"rooms": 7, "connections_per_user": -1}`: "",
+		`{"outbox": 7}`:                 "outbox is a limit of a connection",
+		`{"accept": {"per_second": 1}}`: "accept is a limit of the node",
+		`{"sockets": 7}`:                "unknown field",
+	} {
+		var l NamespaceLimits
+		err := json.Unmarshal([]byte(text), &l)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", text, err)
+		}
+	}
+	rooms, perUser := (&NamespaceLimits{Rooms: -1, ConnectionsPerUser: -1}).inForce()
+	if rooms < 1<<30 || perUser != 0 {
+		t.Errorf("off: got %d rooms, %d connections", rooms, perUser)
+	}
+	// Each limit of the block is one of a namespace, too, or is refused there.
+	fields := reflect.TypeFor[Limits]()
+	for i := range fields.NumField() {
+		name, _, _ := strings.Cut(fields.Field(i).Tag.Get("json"), ",")
+		if err := checkOfNamespace(name); err == nil && name != "rooms" && name != "connections_per_user" {
+			t.Errorf("%s is refused without a reason", name)
+		}
 	}
 }

@@ -154,17 +154,17 @@ func autoMemory(limit int64) int {
 	return int(limit / 2)
 }
 
-func (h *Handler) unmarshalLimits(d *caddyfile.Dispenser) error {
+// unmarshalLimits reads a block of limits, each of its lines with option.
+func unmarshalLimits(d *caddyfile.Dispenser, option func(*caddyfile.Dispenser) error) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	h.Limits = new(Limits)
 	given := once{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if err := given.add(d); err != nil {
 			return err
 		}
-		if err := h.Limits.unmarshalOption(d); err != nil {
+		if err := option(d); err != nil {
 			return err
 		}
 	}

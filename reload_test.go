@@ -186,6 +186,32 @@ func TestGoneNamespace(t *testing.T) {
 	}
 }
 
+// The limits of a namespace are in force at once; who is in more rooms stays
+// in them.
+func TestReloadLimitsOfNamespace(t *testing.T) {
+	config := func(port, rooms int) string {
+		return quiet(site(port, fmt.Sprintf("realtime {\nnamespace /a {\nlimits {\nrooms %d\n}\non enter {\njoin args\n}\non rooms {\nack `size(socket.rooms)`\n}\n}\n}", rooms)))
+	}
+	port := freePort(t)
+	mustLoad(t, config(port, 2))
+	c := dialers["websocket"](t, port)
+	send := func(packet, want string) {
+		t.Helper()
+		if err := c.send(packet); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, c, want)
+	}
+	send("40/a,", "40/a,{")
+	send(`42/a,1["enter","x","y"]`, `43/a,1[]`)
+	send(`42/a,2["enter","z"]`, `43/a,2[{"error":"Too many rooms","code":"LIMIT"}]`)
+	mustLoad(t, config(port, 3))
+	send(`42/a,3["enter","z"]`, `43/a,3[]`)
+	mustLoad(t, config(port, 1))
+	send(`42/a,4["enter","q"]`, `43/a,4[{"error":"Too many rooms","code":"LIMIT"}]`)
+	send(`42/a,5["rooms"]`, `43/a,5[4]`) // its own among them
+}
+
 func TestTwoSitesOneHub(t *testing.T) {
 	a, b := freePort(t), freePort(t)
 	const block = `realtime {

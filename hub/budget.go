@@ -134,11 +134,26 @@ func (c *client) countUser(ns *Namespace, who *auth.Identity) bool {
 	return true
 }
 
-// replaceSilent ends one of the user's connections in the namespace that owes
-// an answer to a ping, if there is one.
+// mayUserLocked reports whether the user may have another connection in the
+// namespace. One that has not answered a ping gives way.
+func (n *Namespace) mayUserLocked(user string) bool {
+	limit, r := n.spec.Load().ConnectionsPerUser, n.users[user]
+	if limit == 0 || r == nil || len(r.members) < limit || n.replaceSilentLocked(user) {
+		return true
+	}
+	n.hub.counts.exhausted.Add(budget.ConnectionsPerUser)
+	return false
+}
+
 func (n *Namespace) replaceSilent(user string) bool {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
+	return n.replaceSilentLocked(user)
+}
+
+// replaceSilentLocked ends one of the user's connections in the namespace that
+// owes an answer to a ping, if there is one.
+func (n *Namespace) replaceSilentLocked(user string) bool {
 	r := n.users[user]
 	if r == nil {
 		return false

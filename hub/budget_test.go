@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"fmt"
+	"slices"
 	"net/http"
 	"strings"
 	"testing"
@@ -276,5 +277,67 @@ func TestReconnectingPhone(t *testing.T) {
 		}
 		laptop.Send(`420["e"]`)
 		laptop.Expect("430[]")
+	})
+}
+
+// A namespace may take fewer connections of a user than the hub, and each of
+// its sockets into more rooms.
+func TestLimitsOfNamespace(t *testing.T) {
+	c := members(hub.Config{ConnectionsPerUser: 4, RoomsPerSocket: 1})
+	c.Namespaces[1].ConnectionsPerUser, c.Namespaces[1].RoomsPerSocket = 2, 3
+	serveConfig(t, c, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		var open []*siotest.Conn
+		for range 2 {
+			c := n.WebSocket(wsPath)
+			c.Join("/", `{"token":"ann"}`)
+			c.Join("/b", `{"token":"ann"}`)
+			open = append(open, c)
+		}
+		third := n.WebSocket(wsPath)
+		third.Join("/", `{"token":"ann"}`)
+		third.Send(`40/b,{"token":"ann"}`)
+		third.Expect("") // passing: no CONNECT_ERROR
+		exhausted(t, h, "connections_per_user", 1)
+		n.WebSocket(wsPath).Join("/b", `{"token":"bob"}`)
+
+		open[0].Send(`42/b,0["join","x,y,z"]`)
+		open[0].Expect(`43/b,0[]`)
+		open[0].Send(`42/b,1["join","q"]`)
+		open[0].Expect(`43/b,1[{"error":"Too many rooms","code":"LIMIT"}]`)
+		open[0].Send(`420["join","x"]`)
+		open[0].Expect(`430[]`)
+		open[0].Send(`421["join","y"]`)
+		open[0].Expect(`431[{"error":"Too many rooms","code":"LIMIT"}]`)
+
+		// A lower limit keeps who is in, and lets nobody in.
+		lower := c
+		lower.Namespaces = slices.Clone(c.Namespaces)
+		lower.Namespaces[1].ConnectionsPerUser, lower.Namespaces[1].RoomsPerSocket = 1, 2
+		h.Update(lower)
+		open[1].Send(`42/b,0["join","x,y,z"]`)
+		open[1].Expect(`43/b,0[{"error":"Too many rooms","code":"LIMIT"}]`)
+		open[0].Close()
+		synctest.Wait()
+		late := n.WebSocket(wsPath)
+		late.Send(`40/b,{"token":"ann"}`)
+		late.Expect("")
+		open[1].Send(`42/b,1["join","x"]`)
+		open[1].Expect(`43/b,1[]`)
+	})
+}
+
+// A silent connection in the namespace gives way there, too.
+func TestSilentConnectionInNamespace(t *testing.T) {
+	c := members(hub.Config{})
+	c.Namespaces[1].ConnectionsPerUser = 1
+	serveConfig(t, c, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		phone := n.WebSocket(wsPath)
+		phone.Mute()
+		phone.Send(`40/b,{"token":"ann"}`)
+		if got := phone.Next(); !strings.HasPrefix(got, `40/b,{"sid"`) {
+			t.Fatal(got)
+		}
+		time.Sleep(30 * time.Second) // it was pinged
+		n.WebSocket(wsPath).Join("/b", `{"token":"ann"}`)
 	})
 }

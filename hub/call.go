@@ -210,7 +210,7 @@ func (c *call) Join(rooms []Address) *Refusal {
 			c.joins = append(c.joins, a)
 		}
 	}
-	if len(c.joins) > s.ns.hub.config.Load().RoomsPerSocket {
+	if len(c.joins) > s.ns.roomsPerSocket() {
 		return &Refusal{Code: Limit, Message: "Too many rooms"}
 	}
 	rooms = slices.Clone(rooms)
@@ -443,8 +443,15 @@ func (c *call) conclude(r *Refusal) {
 // concludeConnect answers CONNECT, and then does what the policy decided.
 func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
 	s := c.socket
-	if r == nil && !s.ns.add(s, func() { s.hello(b) }) {
-		r = &Refusal{Code: Invalid, Message: "Invalid namespace"} // it went meanwhile, or the socket did
+	if r == nil {
+		switch s.ns.add(s, func() { s.hello(b) }) {
+		case gone:
+			r = &Refusal{Code: Invalid, Message: "Invalid namespace"}
+		case crowded:
+			s.turnAway(b, nil)
+			s.session.Close(engine.ForcedClose) // passing: the client tries again
+			return
+		}
 	}
 	if r != nil {
 		s.ns.hub.refusals.add("connect", r.Code)

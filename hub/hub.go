@@ -60,6 +60,12 @@ type NamespaceConfig struct {
 	Policy   Policy
 	Auth     Authenticator // nil: everybody is anonymous
 	Presence PresenceConfig
+
+	// RoomsPerSocket is as of Config, whose is the default.
+	RoomsPerSocket int
+	// ConnectionsPerUser is how many connections of one user may be in the
+	// namespace, beside Config's limit of all. Default: no limit.
+	ConnectionsPerUser int
 }
 
 func (c Config) withDefaults() Config {

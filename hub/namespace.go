@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -81,18 +82,35 @@ func newNamespace(h *Hub, name string, dynamic bool, spec *NamespaceConfig) *Nam
 
 func (n *Namespace) policy() Policy { return n.spec.Load().Policy }
 
+// roomsPerSocket is the limit in force.
+func (n *Namespace) roomsPerSocket() int {
+	return cmp.Or(n.spec.Load().RoomsPerSocket, n.hub.config.Load().RoomsPerSocket)
+}
+
+// admission is what became of a socket that was to join.
+type admission uint8
+
+const (
+	admitted admission = iota
+	gone               // the namespace is, or the socket
+	crowded            // the user has too many connections in the namespace
+)
+
 // add makes s a socket of the namespace, in its own rooms. hello is what s
-// gets before anything that others send it. It is false if the namespace or
-// the socket is gone.
-func (n *Namespace) add(s *Socket, hello func()) bool {
+// gets before anything that others send it.
+func (n *Namespace) add(s *Socket, hello func()) admission {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed || s.isGone() {
-		return false
+	id := s.UserID()
+	switch {
+	case n.closed || s.isGone():
+		return gone
+	case id != "" && !n.mayUserLocked(id):
+		return crowded
 	}
 	n.byID[s.id] = s
 	addMember(&n.all, s)
-	if id := s.UserID(); id != "" {
+	if id != "" {
 		addMember(indexed(n.users, id, UserRoom), s)
 	}
 	s.joined = true
@@ -100,7 +118,7 @@ func (n *Namespace) add(s *Socket, hello func()) bool {
 	n.entered(s, "")
 	n.arrived(s, "")
 	hello()
-	return true
+	return admitted
 }
 
 // remove takes s out of the namespace and all its rooms; false if it was not
@@ -140,7 +158,7 @@ func (n *Namespace) close() {
 
 // join adds s to rooms; it stops at the first that does not fit.
 func (n *Namespace) join(s *Socket, rooms []Address) *Refusal {
-	limit := n.hub.config.Load().RoomsPerSocket
+	limit := n.roomsPerSocket()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, a := range rooms {
