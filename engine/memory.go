@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/internal/guard"
@@ -20,10 +21,14 @@ const frameCost = 100
 func (s *Server) Hold(u budget.Use, n int) {
 	total := s.memory.Add(u, n)
 	limit := s.config.Load().Memory
-	if n > 0 && limit > 0 && total > int64(limit) && s.relieving.CompareAndSwap(false, true) {
+	if n > 0 && limit > 0 && total > int64(limit) && int64(s.now()) >= s.hopeless.Load() && s.relieving.CompareAndSwap(false, true) {
 		go s.relieve()
 	}
 }
+
+// hopelessTime is how long nobody looks for sessions to close after that did
+// not help: what is held is not in outboxes, and looking is not free.
+const hopelessTime = time.Second
 
 // tight reports whether so much memory is held that nobody new comes in and
 // what may be dropped is.
@@ -45,6 +50,9 @@ func (s *Server) relieve() {
 			return
 		}
 		session.shed()
+	}
+	if s.memory.Total() > enough {
+		s.hopeless.Store(int64(s.now() + instant(hopelessTime)))
 	}
 }
 

@@ -68,11 +68,48 @@ func TestMemory(t *testing.T) {
 			lazy.text()
 		}
 		synctest.Wait()
-		if n := m.Total(); n != 0 {
+		if n := m.Total() - used(m, budget.Sockets); n != 0 {
 			t.Errorf("%d bytes held in the end", n)
 		}
 		if n := s.srv.Stats().Exhausted["memory"]; n != 2 {
 			t.Errorf("memory exhausted %d times", n)
+		}
+	})
+}
+
+// What is held elsewhere than in outboxes is looked for in them once a second.
+func TestMemoryHeldElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := pipe(t, engine.Config{Memory: 1_000_000})
+		s.session()
+		for second := range uint64(3) {
+			for range 100 {
+				s.srv.Hold(budget.Dedupe, 100_000)
+				synctest.Wait()
+			}
+			if n := s.srv.Stats().Exhausted["memory"]; n != second+1 {
+				t.Errorf("second %d: relieved %d times", second, n)
+			}
+			time.Sleep(time.Second)
+		}
+		s.echo.stillOpen(t)
+	})
+}
+
+// A session's handshake is held as long as it.
+func TestMemoryOfHandshakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := new(budget.Memory)
+		s := pipe(t, engine.Config{UsedMemory: m})
+		a, b := s.session(), s.session()
+		if n := used(m, budget.Sockets); n < 200 || n > 5000 {
+			t.Errorf("%d bytes held", n)
+		}
+		a.conn.Close()
+		b.conn.Close()
+		synctest.Wait()
+		if n := used(m, budget.Sockets); n != 0 {
+			t.Errorf("%d bytes held in the end", n)
 		}
 	})
 }

@@ -61,6 +61,7 @@ type Server struct {
 	accepted   budget.Bucket
 	memory     *budget.Memory
 	relieving  atomic.Bool
+	hopeless   atomic.Int64 // instant until which there is nothing to relieve
 	addresses  budget.Accounts[netip.Addr]
 
 	mu       sync.Mutex
@@ -176,6 +177,7 @@ func (s *Server) openSession(q *request, kind Kind) *Session {
 	s.open.Add(1)
 	s.present.Add(1)
 	s.mu.Unlock()
+	s.Hold(budget.Sockets, len(session.handshake.JSON))
 
 	session.account.Store(q.account)
 	q.account = nil // it is the session's to release
@@ -240,6 +242,7 @@ func (s *Server) forget(session *Session) {
 		return
 	}
 	delete(s.sessions, session.id)
+	s.Hold(budget.Sockets, -len(session.handshake.JSON))
 	s.present.Done()
 }
 

@@ -15,7 +15,8 @@ const maxNews = 10_000 // changes that end the interval early
 // tell it. A round is due when the interval has passed since the first change,
 // when somebody's grace ends, or when the pace lets a backlog go on.
 type announcer struct {
-	ns *Namespace
+	holder // static
+	ns     *Namespace
 
 	mu    sync.Mutex
 	news  news
@@ -23,7 +24,7 @@ type announcer struct {
 	timer *time.Timer
 	state announcerState
 
-	// Owned by the round.
+	// Owned by the round; once stopped, while there is none, by stop.
 	config PresenceConfig
 	rooms  map[string]*audience // by room; "": the namespace
 	busy   map[string]*audience // those of them who are to be told something
@@ -54,6 +55,7 @@ type audience struct {
 	lists   bool                // newcomers get a list
 	byList  bool                // up to maxListed members, all get one whenever it changed
 	waiting map[string]struct{} // ids of sockets that have no list yet; nil if none
+	held    int                 // bytes that count as memory
 }
 
 // reloaded makes the next round, which is due now, go by a new configuration.
@@ -81,6 +83,7 @@ func (a *announcer) enqueue(add func(*news)) {
 		return
 	}
 	add(&a.news)
+	a.hold(visitCost)
 	if len(a.news.changes)+len(a.news.arrivals) > maxNews {
 		interval = 0
 	}
@@ -117,9 +120,36 @@ func (a *announcer) armLocked() {
 func (a *announcer) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.hold(-a.news.cost())
+	if a.state == announcerIdle { // else the round does
+		a.releaseAll()
+	}
 	a.state, a.news = announcerStopped, news{}
 	if a.timer != nil {
 		a.timer.Stop()
+	}
+}
+
+func (n *news) cost() int { return visitCost * (len(n.changes) + len(n.arrivals)) }
+
+// account counts what is known of an audience that may have changed.
+func (a *announcer) account(au *audience) {
+	now := audienceCost + entryCost*(len(au.told.Known())+au.told.Pending()+len(au.waiting))
+	a.hold(now - au.held)
+	au.held = now
+}
+
+// dropAudience forgets the audience of a room. It is called within a round.
+func (a *announcer) dropAudience(room string) {
+	a.hold(-a.rooms[room].held)
+	delete(a.rooms, room)
+	delete(a.busy, room)
+}
+
+// releaseAll forgets all audiences, of an announcer that is stopped.
+func (a *announcer) releaseAll() {
+	for room := range a.rooms {
+		a.dropAudience(room)
 	}
 }
 
@@ -140,6 +170,7 @@ func (a *announcer) finish(next time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.state == announcerStopped {
+		a.releaseAll()
 		return
 	}
 	a.state = announcerIdle
@@ -158,7 +189,11 @@ func (a *announcer) round() {
 		return
 	}
 	var next time.Time
-	defer func() { a.finish(next) }()
+	told := heard.cost()
+	defer func() {
+		a.hold(-told)
+		a.finish(next)
+	}()
 	expiry := a.ns.hub.presence.Expire(a.ns.name, now, func(room, user string) {
 		heard.changes = append(heard.changes, visit{room, user})
 	})
@@ -167,6 +202,9 @@ func (a *announcer) round() {
 	}
 	a.collect(&heard)
 	next = a.tell(now)
+	for _, au := range a.busy {
+		a.account(au)
+	}
 	if next.IsZero() || !expiry.IsZero() && expiry.Before(next) {
 		next = expiry
 	}
@@ -217,8 +255,7 @@ func (a *announcer) follow(config PresenceConfig) {
 	a.config = config
 	for room, au := range a.rooms {
 		if !a.tells(room) {
-			delete(a.rooms, room)
-			delete(a.busy, room)
+			a.dropAudience(room)
 			continue
 		}
 		had := au.lists
@@ -280,9 +317,10 @@ func (a *announcer) tell(now time.Time) (next time.Time) {
 		for room, au := range a.busy { // in any order: none is always last
 			sent += a.tellOne(b, room, au)
 			if au.told.Pending() == 0 && au.waiting == nil {
+				a.account(au)
 				delete(a.busy, room)
 				if len(au.told.Known()) == 0 {
-					delete(a.rooms, room)
+					a.dropAudience(room)
 				}
 			}
 			if sent >= roundBytes {

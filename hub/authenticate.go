@@ -163,7 +163,7 @@ func (s *Socket) endIdentify(unknown bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if unknown && s.tenure != nil && s.tenure.tentative {
-		s.standing = expelled
+		s.departLocked(expelled)
 	}
 	s.tenure = nil
 	return s.standing == present

@@ -2,8 +2,8 @@ package hub_test
 
 import (
 	"fmt"
-	"slices"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"

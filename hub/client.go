@@ -231,6 +231,9 @@ func (c *client) begin(b *engine.Batch, namespace, payload []byte) (*Socket, Aut
 		c.violation("cannot join the namespace", nil)
 		return nil, nil
 	}
+	s.mu.Lock()
+	s.keepLocked(len(s.auth))
+	s.mu.Unlock()
 	return s, a
 }
 

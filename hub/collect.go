@@ -31,6 +31,7 @@ type collector struct {
 	from     *Socket
 	emission Emission
 	json     []byte // the array so far, its end missing
+	cost     int    // bytes beside it
 	items    int
 	timer    *time.Timer
 }
@@ -51,7 +52,8 @@ func (n *Namespace) collect(from *Socket, window time.Duration, e Emission, item
 		return &Refusal{Code: Busy, Message: "Too many batches are open"}
 	}
 	if c == nil {
-		c = &collector{from: from, emission: e}
+		c = &collector{from: from, emission: e, cost: batchCost + 2*len(key)} // the key has all names of the emission
+		n.hub.engine.Hold(budget.Batches, c.cost)
 		c.timer = time.AfterFunc(window, func() { n.hub.insist("batch", func() { n.emitCollected(key, c) }) })
 		if cs.open == nil {
 			cs.open = map[string]*collector{}
@@ -81,7 +83,7 @@ func (n *Namespace) emitCollected(key string, c *collector) {
 	delete(cs.open, key)
 	size := len(c.json) - c.items // less the commas
 	cs.bytes -= size
-	n.hub.engine.Hold(budget.Batches, -size)
+	n.hub.engine.Hold(budget.Batches, -size-c.cost)
 	cs.mu.Unlock()
 
 	c.timer.Stop()

@@ -127,6 +127,7 @@ func New(c Config) *Hub {
 	h.config.Store(&c)
 	h.refusals.know(c.Namespaces)
 	h.engine = engine.NewServer(h, c.Engine)
+	h.presence.Grew = holder{h.engine, budget.Presence}.hold
 	if h.broker = c.Broker; h.broker != nil {
 		h.broker.Subscribe(h.receive)
 	}
@@ -172,7 +173,8 @@ func (h *Hub) Close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, n := range h.namespaces {
-		n.announcer.stop()
+		h.settle(n)
+		n.memos.clear()
 	}
 }
 
@@ -269,6 +271,7 @@ func (n *Namespace) reuseLocked() {
 func (h *Hub) forgetLocked(n *Namespace) {
 	n.reuseLocked()
 	delete(h.namespaces, n.name)
+	n.memos.clear()
 	if n.dynamic {
 		h.dynamic--
 	}

@@ -87,7 +87,7 @@ func (s *Socket) dismiss(id *auth.Identity) {
 	s.mu.Lock()
 	stays := !s.hasLocked(id)
 	if !stays {
-		s.standing = expelled
+		s.departLocked(expelled)
 	}
 	s.mu.Unlock()
 	if stays {

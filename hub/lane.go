@@ -35,7 +35,7 @@ func (s *Socket) enter(b *engine.Batch, c *call) {
 	c.own()
 	s.waiting = append(s.waiting, c)
 	s.bytes += size
-	s.ns.hub.engine.Hold(budget.Waiting, size)
+	s.ns.hub.engine.Hold(budget.Waiting, size+eventCost)
 	s.mu.Unlock()
 }
 
@@ -55,7 +55,7 @@ func (s *Socket) next() *call {
 		s.waiting = s.waiting[1:]
 		size := c.packet.Args.Len()
 		s.bytes -= size
-		s.ns.hub.engine.Hold(budget.Waiting, -size)
+		s.ns.hub.engine.Hold(budget.Waiting, -size-eventCost)
 		if s.standing != expelled || c.kind == disconnectCall {
 			if c.peer.identity == nil { // it came before the client was known
 				c.peer.identity = s.identity.Load()
@@ -72,7 +72,7 @@ func (s *Socket) next() *call {
 func (s *Socket) discard() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ns.hub.engine.Hold(budget.Waiting, -s.bytes)
+	s.ns.hub.engine.Hold(budget.Waiting, -s.bytes-len(s.waiting)*eventCost)
 	s.waiting, s.bytes = nil, 0
 }
 

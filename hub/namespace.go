@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/internal/budget"
 )
 
 // Namespace is a separate space of sockets and rooms.
@@ -25,6 +26,7 @@ type Namespace struct {
 
 	inhabited atomic.Bool // there was a socket in it
 
+	index      holder // of rooms and who is in them
 	collectors collectors
 	memos      memos
 	typists    typists
@@ -74,9 +76,13 @@ func newNamespace(h *Hub, name string, dynamic bool, spec *NamespaceConfig) *Nam
 		byID:  map[string]*Socket{},
 		rooms: map[string]*room{},
 		users: map[string]*room{},
+
+		index: holder{h.engine, budget.Sockets},
 	}
+	n.memos.holder = holder{h.engine, budget.Dedupe}
+	n.typists.holder = holder{h.engine, budget.Presence}
 	n.spec.Store(spec)
-	n.announcer = announcer{ns: n, config: spec.Presence, rooms: map[string]*audience{}, busy: map[string]*audience{}}
+	n.announcer = announcer{ns: n, holder: holder{h.engine, budget.Announcements}, config: spec.Presence, rooms: map[string]*audience{}, busy: map[string]*audience{}}
 	return n
 }
 
@@ -173,6 +179,10 @@ func (n *Namespace) join(s *Socket, rooms []Address) *Refusal {
 		}
 		r := indexed(n.rooms, a.Name, Room)
 		addMember(r, s)
+		n.index.hold(memberCost)
+		if len(r.members) == 1 {
+			n.index.hold(roomCost + len(r.name))
+		}
 		n.entered(s, r.name)
 		n.arrived(s, r.name)
 	}
@@ -227,6 +237,9 @@ func (n *Namespace) removeMemberLocked(s *Socket, i int) {
 		s.rooms[i].room.members[s.rooms[i].at].at = int32(i)
 	}
 
+	if r.kind == Room {
+		n.index.hold(-memberCost)
+	}
 	switch {
 	case len(r.members) == 0 && r.kind != everybody:
 		n.dropRoomLocked(r)
@@ -240,6 +253,7 @@ func (n *Namespace) dropRoomLocked(r *room) {
 		delete(n.users, r.name)
 	} else {
 		delete(n.rooms, r.name)
+		n.index.hold(-roomCost - len(r.name))
 	}
 }
 

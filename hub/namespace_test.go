@@ -10,9 +10,8 @@ import (
 // TestRoomIndex compares the room index with a naive one through random joins,
 // leaves and departures: both directions must always agree.
 func TestRoomIndex(t *testing.T) {
-	h := &Hub{}
-	conf := Config{RoomsPerSocket: 8}.withDefaults()
-	h.config.Store(&conf)
+	h := New(Config{RoomsPerSocket: 8})
+	t.Cleanup(h.Close)
 	n := newNamespace(h, "/", false, &NamespaceConfig{Name: "/"})
 	rng := rand.New(rand.NewPCG(1, 2))
 	model := map[*Socket]map[string]bool{}

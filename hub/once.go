@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/parser"
 )
 
@@ -16,7 +17,6 @@ const (
 	maxAllMemoBytes = 64 << 20 // of a namespace
 	maxRepeats      = 64       // calls of a user that wait for others' answers
 	maxRepeatBytes  = 1 << 20  // of their events
-	memoOverhead    = 400      // bytes of a memo beside its texts
 
 	sweepEvery = 10 * time.Second // how often answers that have expired are dropped
 )
@@ -25,6 +25,7 @@ const (
 // limits it forgets the answers that are oldest, first those of the user who
 // has too many.
 type memos struct {
+	holder // static
 	mu     sync.Mutex
 	owners map[owner]*ledger
 	ended  list.List // of *memo, the oldest first
@@ -126,6 +127,7 @@ func (ms *memos) enter(c *call, key string, ttl time.Duration, run func()) (m *m
 	l.repeats++
 	l.repeatBytes += size
 	m.waiting = append(m.waiting, repeat{c, run, size})
+	ms.server.Hold(budget.Waiting, size+eventCost)
 	return nil, false, nil
 }
 
@@ -158,10 +160,9 @@ func (ms *memos) addLocked(l *ledger, id memoKey, ttl time.Duration) (*memo, *Re
 	if old := l.memos[id]; old != nil {
 		ms.removeLocked(old)
 	}
-	m := &memo{ledger: l, key: id, ttl: ttl, size: memoOverhead + len(id.event) + len(id.key)}
+	m := &memo{ledger: l, key: id, ttl: ttl}
 	l.memos[id] = m
-	l.bytes += m.size
-	ms.bytes += m.size
+	ms.growLocked(m, memoCost+len(id.event)+len(id.key))
 	ms.trimLocked(l)
 	if len(l.memos) > maxMemos || ms.bytes > maxAllMemoBytes {
 		ms.removeLocked(m)
@@ -169,6 +170,14 @@ func (ms *memos) addLocked(l *ledger, id memoKey, ttl time.Duration) (*memo, *Re
 		return nil, &Refusal{Code: Limit, Message: "Too many keys"}
 	}
 	return m, nil
+}
+
+// growLocked changes the size of a memo.
+func (ms *memos) growLocked(m *memo, bytes int) {
+	m.size += bytes
+	m.ledger.bytes += bytes
+	ms.bytes += bytes
+	ms.hold(bytes)
 }
 
 // trimLocked forgets what has ended until l and all are within their limits.
@@ -190,8 +199,7 @@ func (ms *memos) dropLocked(m *memo) {
 func (ms *memos) removeLocked(m *memo) {
 	l := m.ledger
 	delete(l.memos, m.key)
-	l.bytes -= m.size
-	ms.bytes -= m.size
+	ms.growLocked(m, -m.size)
 	if m.hasEnded() {
 		l.ended.Remove(m.inLedger)
 		ms.ended.Remove(m.inAllEnded)
@@ -262,6 +270,7 @@ func (n *Namespace) settle(m *memo, r *Refusal, kept bool) (waiting []repeat, ne
 	for _, w := range waiting {
 		m.ledger.repeats--
 		m.ledger.repeatBytes -= w.size
+		ms.server.Hold(budget.Waiting, -w.size-eventCost)
 	}
 	return waiting, next
 }
@@ -280,10 +289,7 @@ func (n *Namespace) keepLocked(m *memo, r *Refusal) {
 		m.answered, m.answer = false, parser.Args{}
 		m.refusal = &Refusal{Code: TooLarge, Message: "The answer was too large to be kept"}
 	}
-	added := m.answer.Len()
-	m.size += added
-	l.bytes += added
-	ms.bytes += added
+	ms.growLocked(m, m.answer.Len())
 	m.inLedger, m.inAllEnded = l.ended.PushBack(m), ms.ended.PushBack(m)
 	m.expires = time.Now().Add(m.ttl)
 	ms.trimLocked(l)
@@ -310,6 +316,15 @@ func (n *Namespace) sweep() {
 	}
 	if ms.sweeper = nil; ms.ended.Len() > 0 {
 		n.sweepLaterLocked()
+	}
+}
+
+// clear drops all answers, of a namespace that is gone.
+func (ms *memos) clear() {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	for ms.ended.Len() > 0 {
+		ms.dropLocked(ms.ended.Front().Value.(*memo))
 	}
 }
 

@@ -29,12 +29,13 @@ type Socket struct {
 	// Guarded by ns.mu.
 	rooms  []membership // the namespace's room of all and the user's among them
 	left   []string     // the names of its rooms when it left; nil before
-	joined bool         // last: it shares its word with mu and what follows
+	joined bool         // last: it shares its word with what follows
 
 	// Guarded by mu.
-	mu       sync.Mutex
 	standing standing
-	running  bool    // a call holds the lane
+	running  bool // a call holds the lane
+	mu       sync.Mutex
+	kept     int32   // bytes of auth and data that count as memory
 	waiting  []*call // what comes after it
 	bytes    int     // size of the waiting events
 	data     []byte  // JSON object socket.data; nil: {}. Replaced, never changed
@@ -185,8 +186,24 @@ func (s *Socket) setData(key string, value []byte, limit int) *Refusal {
 	if len(next) > limit {
 		return &Refusal{Code: TooLarge, Message: "Too much data"}
 	}
+	s.keepLocked(len(next) - len(s.data))
 	s.data = next
 	return nil
+}
+
+// keepLocked counts what the socket keeps, until it is gone.
+func (s *Socket) keepLocked(bytes int) {
+	if bytes != 0 && s.standing == present {
+		s.kept += int32(bytes)
+		s.ns.hub.engine.Hold(budget.Sockets, bytes)
+	}
+}
+
+// departLocked changes the standing of a socket that is to go. It does not come
+// back from it.
+func (s *Socket) departLocked(how standing) {
+	s.keepLocked(-int(s.kept))
+	s.standing = max(s.standing, how)
 }
 
 // send queues a packet for this socket alone, if it is still there.
@@ -239,7 +256,7 @@ func (s *Socket) kick(b *engine.Batch) {
 func (s *Socket) depart(how standing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.standing = max(s.standing, how)
+	s.departLocked(how)
 	if s.tenure != nil {
 		s.tenure.end()
 	}
@@ -254,7 +271,7 @@ func (s *Socket) leave(b *engine.Batch, reason string) {
 	}
 	s.mu.Lock()
 	asks := s.asks
-	s.ns.hub.engine.Hold(budget.Waiting, -s.asked)
+	s.ns.hub.engine.Hold(budget.Waiting, -s.asked-len(asks)*eventCost)
 	s.asks, s.asked = nil, 0
 	s.mu.Unlock()
 	s.ns.memos.forget(s)
@@ -290,7 +307,7 @@ func (s *Socket) addAsk(a *ask) (id int64, r *Refusal) {
 	id = s.ns.ackIDs.Add(1) - 1
 	s.asks[id] = a
 	s.asked += a.size
-	s.ns.hub.engine.Hold(budget.Waiting, a.size)
+	s.ns.hub.engine.Hold(budget.Waiting, a.size+eventCost)
 	return id, nil
 }
 
@@ -321,7 +338,7 @@ func (s *Socket) takeAsk(id int64) *ask {
 	}
 	delete(s.asks, id)
 	s.asked -= a.size
-	s.ns.hub.engine.Hold(budget.Waiting, -a.size)
+	s.ns.hub.engine.Hold(budget.Waiting, -a.size-eventCost)
 	if a.timer != nil {
 		a.timer.Stop()
 	}

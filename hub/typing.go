@@ -27,7 +27,8 @@ var TypingEvents = []string{userTyping, userStoppedTyping}
 // type equally long: they expire in the order in which they said so, and one
 // timer is enough.
 type typists struct {
-	count atomic.Int32 // of by: whoever leaves looks at it first
+	holder              // static
+	count  atomic.Int32 // of by: whoever leaves looks at it first
 
 	mu    sync.Mutex
 	by    map[typingAt]*typist
@@ -131,6 +132,7 @@ func (ts *typists) addLocked(s *Socket, room string) *typist {
 	}
 	ts.by[t.typingAt] = t
 	ts.count.Add(1)
+	ts.hold(typistCost + len(room))
 	return t
 }
 
@@ -169,6 +171,7 @@ func (ts *typists) news(t *typist, e *Emission) bool {
 		if !t.told {
 			delete(ts.by, t.typingAt)
 			ts.count.Add(-1)
+			ts.hold(-typistCost - len(t.room))
 		}
 		t.about = parser.Args{}
 		return false

@@ -18,6 +18,11 @@ import (
 // in, last out. The zero value is ready; it is safe for concurrent use, and no
 // call does more than its answer needs.
 type State struct {
+	// Grew is told by how many bytes, about, the State has grown or shrunk; nil:
+	// nobody is. It is called with the State locked. The users whom LastSeen
+	// remembers do not count: there is room for a fixed number of them.
+	Grew func(bytes int)
+
 	mu     sync.RWMutex
 	spaces map[string]*space // by namespace; none is empty
 	seen   seen
@@ -49,13 +54,29 @@ func (s *State) Entered(namespace, room, user string) (came bool) {
 	if users == nil {
 		users = map[string]int{}
 		sp.places[room] = users
+		s.grew(placeCost)
 	}
 	sockets, member := users[user]
 	if member && sockets == 0 {
 		delete(sp.absent, spot{room, user})
 	}
 	users[user] = sockets + 1
+	if !member {
+		s.grew(memberCost + len(user))
+	}
 	return !member
+}
+
+// What there is of each beside its texts, in bytes, about.
+const (
+	placeCost  = 300
+	memberCost = 150 // with the note that one is absent
+)
+
+func (s *State) grew(bytes int) {
+	if s.Grew != nil {
+		s.Grew(bytes)
+	}
 }
 
 // Left undoes one Entered. A user without a socket stays a member for the time
@@ -87,8 +108,10 @@ func (s *State) dropLocked(namespace string, at spot) {
 	sp := s.spaces[namespace]
 	users := sp.places[at.room]
 	delete(users, at.user)
+	s.grew(-memberCost - len(at.user))
 	if len(users) == 0 {
 		delete(sp.places, at.room)
+		s.grew(-placeCost)
 	}
 	if len(sp.places) == 0 {
 		delete(s.spaces, namespace)

@@ -7,14 +7,18 @@ import "sync/atomic"
 type Use uint8
 
 const (
-	Outboxes Use = iota // messages that clients have not taken yet
-	Input               // messages and packets that have not arrived completely
-	Waiting             // events that wait for a rule, or whose rules wait
-	Batches             // items that rules collect
+	Outboxes      Use = iota // messages that clients have not taken yet
+	Input                    // messages and packets that have not arrived completely
+	Waiting                  // events that wait for a rule, or whose rules wait
+	Batches                  // items that rules collect
+	Sockets                  // handshakes, rooms and data of sockets
+	Dedupe                   // answers that are kept for repeated events
+	Presence                 // who is where and who types
+	Announcements            // what is to be told of presence, and who knows it
 	uses
 )
 
-var useNames = [uses]string{"outboxes", "input", "waiting", "batches"}
+var useNames = [uses]string{"outboxes", "input", "waiting", "batches", "sockets", "dedupe", "presence", "announcements"}
 
 // String is the use's label.
 func (u Use) String() string { return useNames[u] }
