@@ -186,7 +186,7 @@ func (h *Handler) build(ctx caddy.Context) (*generation, error) {
 		return nil, err
 	}
 	limits := h.Limits.orDefaults()
-	return &generation{needs: wanted(namespaces), config: hub.Config{
+	return &generation{needs: wanted(namespaces), access: newAccessLogger(ctx), config: hub.Config{
 		Engine: engine.Config{
 			PingInterval:     time.Duration(h.PingInterval),
 			PingTimeout:      time.Duration(h.PingTimeout),

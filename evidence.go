@@ -52,6 +52,23 @@ func wanted(namespaces []hub.NamespaceConfig) evidence {
 type kept struct {
 	tokens auth.Credentials
 	claims map[string]json.RawMessage
+	access *accessRecord // nil: the session has no line in the access log
+}
+
+var _ hub.Witness = kept{}
+
+// Joined is a hub.Witness's.
+func (k kept) Joined(socketID string) {
+	if k.access != nil {
+		k.access.joined(socketID)
+	}
+}
+
+// Ended is a hub.Witness's.
+func (k kept) Ended(reason string) {
+	if k.access != nil {
+		k.access.ended(reason)
+	}
 }
 
 // keptOf is what was kept when the session opened.
@@ -60,14 +77,14 @@ func keptOf(h *engine.Handshake) kept {
 	return k
 }
 
-// collect takes out of r what is wanted; nil if there is nothing. Requests of
-// a session that exists are not looked at.
-func (e *evidence) collect(r *http.Request) any {
+// collect takes out of r what is wanted, beside the record of its access; nil
+// if there is nothing. Requests of a session that exists are not looked at.
+func (e *evidence) collect(r *http.Request, access *accessRecord) any {
 	if strings.Contains(r.URL.RawQuery, "sid=") {
 		return nil
 	}
-	k := kept{auth.Collect(r, e.sources), claimsInFront(r, e.claims)}
-	if k.tokens.Empty() && k.claims == nil {
+	k := kept{auth.Collect(r, e.sources), claimsInFront(r, e.claims), access}
+	if k.tokens.Empty() && k.claims == nil && k.access == nil {
 		return nil
 	}
 	return k

@@ -95,16 +95,16 @@ func TestNothingIsKeptThatNobodyWants(t *testing.T) {
 	r.Header.Set("Authorization", "Bearer h")
 	r.Header.Set("Cookie", "session=c")
 	for _, e := range []evidence{{}, (&Front{}).wants(), {sources: mustParse(t, "protocol", "query.other", "auth.token")}} {
-		if got := e.collect(r); got != nil {
+		if got := e.collect(r, nil); got != nil {
 			t.Errorf("%+v kept %+v", e, got)
 		}
 	}
 	e := evidence{sources: mustParse(t, "query.token")}
-	if e.collect(r) == nil {
+	if e.collect(r, nil) == nil {
 		t.Error("nothing kept of a source")
 	}
 	r.URL.RawQuery += "&sid=abc"
-	if e.collect(r) != nil {
+	if e.collect(r, nil) != nil {
 		t.Error("a request of a session that exists was looked at")
 	}
 }

@@ -26,6 +26,7 @@ type generation struct {
 	hub      string
 	config   hub.Config
 	needs    evidence // of the requests that open sessions
+	access   accessLogger
 	instance *instance
 
 	// For comparing with further handlers of the same hub.
@@ -50,8 +51,9 @@ func (g *generation) admit(h *Handler, agreed string) error {
 // An instance is one hub for as long as any config has it, and the stack of
 // the started configs' generations: for a moment of each reload there are two.
 type instance struct {
-	hub      atomic.Pointer[hub.Hub] // nil until the first start or request; never replaced
-	exempted atomic.Bool             // the warning of exempt addresses was given
+	hub      atomic.Pointer[hub.Hub]    // nil until the first start or request; never replaced
+	exempted atomic.Bool                // the warning of exempt addresses was given
+	inForce  atomic.Pointer[generation] // nil before the first start or request, and after the last
 
 	mu     sync.Mutex
 	live   []*generation // the last is in force; guarded by mu
@@ -87,8 +89,11 @@ func (i *instance) pop(g *generation) {
 	}
 	top := at == len(i.live)-1
 	i.live = slices.Delete(i.live, at, at+1)
-	if top && at > 0 {
+	switch {
+	case top && at > 0:
 		i.applyLocked(i.live[at-1])
+	case top:
+		i.inForce.Store(nil)
 	}
 }
 
@@ -99,9 +104,22 @@ func (i *instance) generations() int {
 	return len(i.live)
 }
 
+// accessLogger is that of the config in force, whether or not it has the hub;
+// nil if there is none.
+func (i *instance) accessLogger() accessLogger {
+	if g := i.inForce.Load(); g != nil {
+		return g.access
+	}
+	if ctx := caddy.ActiveContext(); ctx.Context != nil {
+		return newAccessLogger(ctx)
+	}
+	return nil
+}
+
 // applyLocked makes the hub, or changes what it works by. Doing so under the
 // lock is safe: nothing below calls back, and only config changes take it.
 func (i *instance) applyLocked(g *generation) {
+	i.inForce.Store(g)
 	if h := i.hub.Load(); h != nil {
 		h.Update(g.config)
 		return

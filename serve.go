@@ -24,6 +24,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.Client != "" && serveClient(w, own, h.Client, strings.TrimPrefix(own.URL.Path, h.base+"/")) {
 		return nil
 	}
+	access := newAccessRecord(h.instance, r) // before the site's own wish to skip it can be told from ours
 	if hasSecrets(r) {
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
@@ -45,7 +46,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 	}
 	answer := &answer{ResponseWriter: w}
-	server.Serve(answer, asSeenOutside(own), h.info(own))
+	server.Serve(answer, asSeenOutside(own), h.info(own, access))
 	if !answer.given && r.Header.Get("Upgrade") != "" && recorded(w) {
 		// The connection was upgraded behind the back of those who log and
 		// count: tell them. Nothing is written any more, but net/http looks
@@ -140,7 +141,7 @@ func isEarly(r *http.Request) bool {
 }
 
 // info is what this side of the engine knows of a request.
-func (h *Handler) info(r *http.Request) engine.Info {
+func (h *Handler) info(r *http.Request, access *accessRecord) engine.Info {
 	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	return engine.Info{
 		RemoteIP: ip,
@@ -148,7 +149,7 @@ func (h *Handler) info(r *http.Request) engine.Info {
 		Origins:  h.origins,
 		Secrets:  h.generation.needs.secrets,
 		Identity: userInFront(r),
-		Aux:      h.generation.needs.collect(r),
+		Aux:      h.generation.needs.collect(r, access),
 	}
 }
 

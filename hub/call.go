@@ -461,6 +461,9 @@ func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
 	s.watchExpiry(c.peer.identity)
 	s.session.Established()
 	s.ns.hub.log().Debug("socket joined", "socket_id", s.id, "namespace", s.ns.name, "remote_ip", s.session.Handshake().RemoteIP)
+	if w := witness(s.session); w != nil {
+		w.Joined(s.id)
+	}
 	for _, f := range c.deferred {
 		f()
 	}

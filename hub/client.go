@@ -136,6 +136,9 @@ func (c *client) Closed(b *engine.Batch, reason engine.Reason) {
 	if user != nil {
 		c.hub.users.Release(user.ID, c.session.Now(nil))
 	}
+	if w := witness(c.session); w != nil {
+		w.Ended(string(reason))
+	}
 }
 
 // violation ends a session that broke the protocol.
