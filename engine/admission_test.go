@@ -40,6 +40,9 @@ func (s *site) knock(ip string, header ...string) (query string, ok bool) {
 		if a.header.Get("Retry-After") == "" {
 			s.t.Error("503 without Retry-After")
 		}
+		if !a.last {
+			s.t.Error("whoever is refused keeps a connection")
+		}
 		return "", false
 	}
 	s.t.Fatalf("%d %q", a.status, a.body)

@@ -190,6 +190,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   string
+	last   bool // the server closes the connection
 }
 
 // do sends a request; header is "Name: value" pairs.
@@ -217,7 +218,7 @@ func (s *site) try(ctx context.Context, method, query, body string, header ...st
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	return answer{resp.StatusCode, resp.Header, string(b)}, err
+	return answer{resp.StatusCode, resp.Header, string(b), resp.Close}, err
 }
 
 func (s *site) expect(a answer, status int, body string) {

@@ -147,15 +147,14 @@ func (q *request) refuse(e *protocolError) {
 	h := q.w.Header()
 	if e == errBusy {
 		h.Set("Retry-After", "1")
+		q.hangUp() // those whom there is no room for keep no descriptor of ours
 		q.w.WriteHeader(e.status)
 		return
 	}
 	var body []byte
 	if q.upgrade && e != errForbidden && !(e == errTransport && q.config.NoWebSocket) {
 		h.Set("Content-Type", "text/html")
-		if q.r.ProtoMajor == 1 {
-			h.Set("Connection", "close")
-		}
+		q.hangUp()
 		body = []byte(e.Message)
 	} else {
 		h.Set("Content-Type", "application/json")
@@ -165,6 +164,14 @@ func (q *request) refuse(e *protocolError) {
 	q.w.WriteHeader(e.status)
 	// An answer that cannot be written is the client's loss.
 	_, _ = q.w.Write(body)
+}
+
+// hangUp has the connection closed behind the answer. HTTP/2 and 3 share
+// theirs with other requests.
+func (q *request) hangUp() {
+	if q.r.ProtoMajor == 1 {
+		q.w.Header().Set("Connection", "close")
+	}
 }
 
 // wantsWebSocket reports whether r asks for a WebSocket: over HTTP/1 by
