@@ -16,6 +16,7 @@ const (
 	maxListed    = 100               // members of a place that are told as a list when they change
 	maxNamed     = 1000              // ids in a list
 	maxAnnounced = 1_000_000         // bytes × receivers in a second, of all announcements of a hub
+	messageCost  = 128               // bytes that each message counts for beside its own: small ones cost system calls
 	roundBytes   = maxAnnounced / 10 // a round tells no more once it has sent so much
 )
 
@@ -76,7 +77,7 @@ func (a *announcer) tellOne(b *engine.Batch, room string, au *audience) (sent in
 
 // tellChanges tells changes one by one to those who had their list.
 func (a *announcer) tellChanges(b *engine.Batch, room string, au *audience, to Emission, receivers int) (sent int) {
-	const about = 80 // bytes that tell one change
+	const about = 80 + messageCost // bytes that tell one change
 	came, went := au.told.Take(max(1, roundBytes/about/max(1, receivers)))
 	for id := range au.waiting {
 		to.Except = append(to.Except, Address{SocketRoom, id})
@@ -117,14 +118,14 @@ func (a *announcer) tellNewcomers(b *engine.Batch, room string, au *audience, re
 }
 
 // announce emits e to sockets of this node: every node announces to its own.
-// It returns the bytes that each receiver gets.
+// It returns the bytes that each receiver counts for.
 func (n *Namespace) announce(b *engine.Batch, e *Emission) (bytes int) {
 	o := newOutgoing(parser.Packet{Type: parser.Event, ID: parser.NoID, Namespace: n.wire, Name: []byte(e.Event), Args: e.Args})
 	defer o.free()
 	n.emit(b, nil, e, o)
 	for _, f := range o.frames {
 		if f != nil {
-			bytes = max(bytes, f.Len())
+			bytes = max(bytes, f.Len()+messageCost)
 		}
 	}
 	return bytes
