@@ -224,6 +224,7 @@ func (s *Session) finish() {
 
 func (s *Session) finishLocked() {
 	s.state = gone
+	s.resumeLocked(0)
 	s.unholdLocked()
 	s.outbox, s.head, s.offset, s.queued = nil, 0, 0, 0
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"time"
 
 	"github.com/caddy-realtime/realtime/internal/budget"
@@ -9,7 +10,13 @@ import (
 const (
 	shared  = 10               // sessions' worth of input that those with one account have together
 	maxWait = 30 * time.Second // of a POST, well below what servers wait for a body
+
+	never instant = math.MaxInt64
 )
+
+// Charge counts n bytes of input more than the client has sent, for what it
+// costs beside reading it: so much later is more read. b may be nil.
+func (s *Session) Charge(b *Batch, n int) { s.spend(b, n) }
 
 // spend counts n bytes of input and returns how long to read no more.
 func (s *Session) spend(b *Batch, n int) (wait time.Duration) {
@@ -30,7 +37,8 @@ func (s *Session) spend(b *Batch, n int) (wait time.Duration) {
 // when it may go on.
 func (c *conn) pause(b *Batch) bool {
 	s := c.session
-	wait := s.spend(b, int(c.unpaid))
+	n := int(c.unpaid)
+	wait := s.spend(b, n)
 	c.unpaid = 0
 	if wait == 0 || c.probing { // an upgrade has its own limit
 		return false
@@ -39,7 +47,11 @@ func (c *conn) pause(b *Batch) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != open {
-		return false
+		if s.state == gone || n == 0 {
+			return false
+		}
+		c.resume = never // its end is due soon, and what it sends until then means nothing
+		return true
 	}
 	c.resume = s.server.now() + instant(wait)
 	s.excuseLocked(c.resume)
@@ -51,8 +63,8 @@ func (c *conn) pause(b *Batch) bool {
 }
 
 // resumeLocked reads again from a connection whose pause is over at t. It is
-// over at the end of the session anyway: then the reader has to find the end
-// of the connection.
+// over anyway when the session ends, and when the connection does: then the
+// reader has to find that.
 func (s *Session) resumeLocked(t instant) {
 	c := s.ws
 	if c == nil || c.resume == 0 || c.resume > t && s.state == open {

@@ -166,3 +166,47 @@ func TestBytesAfterUpdate(t *testing.T) {
 		}
 	})
 }
+
+// Who goes on sending when the session has ended is not read for that: beyond
+// its allowance not at all, and its connection is closed all the same.
+func TestFloodAfterTheEnd(t *testing.T) {
+	c := engine.Config{Bytes: budget.Rate{PerSecond: 1000, Burst: 1000}}
+	overAll(t, c, func(t *testing.T, s *site) {
+		w := s.session()
+		s.echo.last().Close(engine.ForcedClose)
+		s.echo.closed(t, engine.ForcedClose)
+		if err := w.conn.SetWriteDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		message, sent := frame(0x81, make([]byte, 10_000)), 0
+		for err := error(nil); err == nil && sent < 50_000_000; sent += len(message) {
+			_, err = w.conn.Write(message)
+		}
+		if sent >= 50_000_000 {
+			t.Error("all of it is read")
+		}
+		began := time.Now()
+		s.srv.Close()
+		if d := time.Since(began); d > 3*time.Second {
+			t.Errorf("the connection ended after %v", d)
+		}
+	})
+}
+
+// TestCharge: what a client costs beside its bytes is paid in bytes.
+func TestCharge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := pipe(t, engine.Config{Bytes: budget.Rate{PerSecond: 1000, Burst: 1000}})
+		seen := tally(s)
+		w := s.session()
+		s.echo.last().Charge(nil, 5000)
+		began := time.Now()
+		for range 2 {
+			w.send("4 message")
+			<-seen
+		}
+		if d := time.Since(began); d < 3*time.Second || d > 5*time.Second {
+			t.Errorf("the second message was read after %v", d)
+		}
+	})
+}

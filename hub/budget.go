@@ -10,6 +10,11 @@ const (
 	shared    = 10 // connections' worth of allowance that a user, or an address of anonymous ones, has
 	overdraft = 1  // bursts by which packets that cannot be refused may exceed the allowance
 	overhead  = 16 // bytes of a packet around its event and arguments, about
+
+	// Bytes of input that a refused packet counts for, beside its own: to
+	// decode and refuse it takes as long as to read that much. So a flood is
+	// read later, as too many bytes are.
+	refusedCost = 4000
 )
 
 // connects is how often a connection may CONNECT to namespaces.
@@ -39,6 +44,7 @@ func (c *client) takeEvents(b *engine.Batch, n int, overdraft float64) bool {
 	}
 	if !ok {
 		c.hub.counts.exhausted.Add(budget.Events)
+		c.session.Charge(b, refusedCost)
 	}
 	return ok
 }

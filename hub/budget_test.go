@@ -47,6 +47,24 @@ func exhausted(t *testing.T, h *hub.Hub, kind string, want uint64) {
 	}
 }
 
+// Who floods is read later: to refuse is work, too.
+func TestFloodIsReadLater(t *testing.T) {
+	c := members(hub.Config{Events: budget.Rate{PerSecond: 10, Burst: 20}})
+	c.Engine.Bytes = budget.Rate{PerSecond: 10_000, Burst: 80_000}
+	serveConfig(t, c, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", `{"token":"ann"}`)
+		began := time.Now()
+		flood(c, "", 30) // some are refused: not worth waiting for
+		if d := time.Since(began); d != 0 {
+			t.Errorf("the first refusals took %v", d)
+		}
+		if flood(c, "", 100); time.Since(began) < 3*time.Second {
+			t.Errorf("a hundred more were refused within %v", time.Since(began))
+		}
+	})
+}
+
 func TestEvents(t *testing.T) {
 	c := members(hub.Config{Events: budget.Rate{PerSecond: 100, Burst: 200}})
 	serveConfig(t, c, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
