@@ -3,6 +3,7 @@ package engine
 import (
 	"slices"
 	"sync"
+	"time"
 )
 
 const (
@@ -10,6 +11,13 @@ const (
 	batchLimit = 128 << 10 // queued messages after which a batch is written in between
 	batchBytes = 256 << 10 // bytes queued on one session after which it is, too
 	keepText   = 256 << 10 // bytes of an inflated message that a pooled batch keeps room for
+
+	// Who writes to many lets others come between, after so long for each
+	// connection that the batch is for: those of many small rooms go out
+	// together, one that sends to a thousand does not hold up everybody. He
+	// looks at the clock after so many.
+	writeTurn     = instant(250 * time.Microsecond)
+	writesUnasked = 16
 )
 
 // A Batch collects the sessions on which messages were queued, so that what
@@ -20,6 +28,7 @@ const (
 type Batch struct {
 	dirty  []*Session
 	queued int     // messages since the last write
+	inputs int     // connections that were served since the last write
 	now    instant // when the input arrived that is being handled; 0: none is
 	full   bool    // a session has more queued than is good for memory
 
@@ -59,13 +68,18 @@ func (b *Batch) Flush() {
 
 // write flushes and keeps the batch.
 func (b *Batch) write() {
+	var began instant
 	for i := 0; i < len(b.dirty); i++ {
-		b.dirty[i].flush(b)
+		s := b.dirty[i]
+		s.flush(b)
+		if i%writesUnasked == writesUnasked-1 {
+			began = s.server.giveWay(began, writeTurn*instant(max(b.inputs, 1)))
+		}
 	}
 	clear(b.dirty)
 	b.dirty = b.dirty[:0]
 	b.forget()
-	b.queued, b.full = 0, false
+	b.queued, b.inputs, b.full = 0, 0, false
 }
 
 // forget lets go of the messages that buf was made of.

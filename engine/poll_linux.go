@@ -175,9 +175,29 @@ func (p *poller) run(epoll syscall.RawConn) {
 	})
 }
 
+// look hands over connections that have input by now, and does not wait. Busy
+// workers call it: while goroutines are ready to run, and there are enough for
+// all cores, the runtime looks at its poller every 10 ms only.
+func (p *poller) look() {
+	var events [pollEvents / 4]syscall.EpollEvent
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.file == nil {
+		return
+	}
+	// An error is what run finds, too.
+	if n, err := arrivals(uintptr(p.epoll), events[:]); err == nil {
+		p.dispatchLocked(events[:n])
+	}
+}
+
 func (p *poller) dispatch(events []syscall.EpollEvent) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.dispatchLocked(events)
+}
+
+func (p *poller) dispatchLocked(events []syscall.EpollEvent) {
 	for i := range events {
 		fd := int(events[i].Fd)
 		if fd >= len(p.conns) || p.conns[fd] == nil {

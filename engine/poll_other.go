@@ -23,3 +23,5 @@ func (p *poller) closed(c *conn)     {}
 func securedBy(net.Conn) syscall.RawConn { return nil }
 
 func (a *attempt) writeSecure(*conn, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+func (*poller) look() {}

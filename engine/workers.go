@@ -96,7 +96,17 @@ func (w *workers) work() {
 			return
 		}
 		w.turn(b, c)
+		if w.pending() {
+			w.server.poller.look()
+		}
 	}
+}
+
+// pending reports whether connections wait for a worker.
+func (w *workers) pending() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.next < len(w.queue)
 }
 
 // turn serves c and whatever else is ready or becomes so meanwhile, and writes
@@ -106,6 +116,7 @@ func (w *workers) turn(b *Batch, c *conn) {
 	began := w.server.now()
 	yielded := false
 	for range turnSize {
+		b.inputs++
 		w.serve(b, c)
 		if b.now > began+turnTime {
 			return
@@ -121,6 +132,21 @@ func (w *workers) turn(b *Batch, c *conn) {
 		}
 	}
 	w.ready(c)
+}
+
+// giveWay lets workers serve who has input by now, if the caller's turn, which
+// began then, is over; 0: it begins. It returns when the present turn began.
+func (s *Server) giveWay(began, turn instant) instant {
+	now := s.now()
+	if began == 0 {
+		return now
+	}
+	if now < began+turn {
+		return began
+	}
+	s.poller.look()
+	runtime.Gosched()
+	return s.now()
 }
 
 // serve gives c one turn.
