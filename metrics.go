@@ -13,9 +13,9 @@ import (
 // the process, registered anew with each config's registry, so that counters
 // go on over reloads.
 type metrics struct {
-	sessions, sockets, rooms, handshakes, exhausted, closed, events, refused, panics *prometheus.Desc
-	unread, generations                                                              *prometheus.Desc
-	memory                                                                           *prometheus.Desc // of the process, not of one hub
+	sessions, sockets, namespaces, rooms, handshakes, exhausted, closed, events, refused, panics *prometheus.Desc
+	unread, generations                                                                          *prometheus.Desc
+	memory                                                                                       *prometheus.Desc // of the process, not of one hub
 }
 
 var processMetrics = newMetrics()
@@ -28,6 +28,7 @@ func newMetrics() *metrics {
 		memory:      prometheus.NewDesc("caddy_realtime_memory_held_bytes", "What clients make the process hold.", []string{"use"}, nil),
 		sessions:    desc("sessions", "Open connections.", "transport"),
 		sockets:     desc("sockets", "Sockets in all namespaces."),
+		namespaces:  desc("namespaces", "Namespaces that exist, those made by a pattern among them."),
 		rooms:       desc("rooms", "Rooms in all namespaces, without those of one socket or user."),
 		handshakes:  desc("handshakes_total", "First requests of clients.", "result"),
 		exhausted:   desc("budget_exhausted_total", "How often a limit said no.", "kind"),
@@ -54,7 +55,7 @@ func registerMetrics(ctx caddy.Context) error {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.sessions, m.sockets, m.rooms, m.memory, m.handshakes, m.exhausted, m.unread, m.generations, m.closed, m.events, m.refused, m.panics} {
+	for _, d := range []*prometheus.Desc{m.sessions, m.sockets, m.namespaces, m.rooms, m.memory, m.handshakes, m.exhausted, m.unread, m.generations, m.closed, m.events, m.refused, m.panics} {
 		ch <- d
 	}
 }
@@ -97,6 +98,7 @@ func (m *metrics) collect(ch chan<- prometheus.Metric, name string, s hub.Stats)
 		rooms += n.Rooms
 	}
 	gauge(m.sockets, sockets)
+	gauge(m.namespaces, len(s.Namespaces))
 	gauge(m.rooms, rooms)
 	m.gauge(ch, m.unread, s.Engine.Unread.Seconds(), name)
 	for result, n := range s.Engine.Handshakes {

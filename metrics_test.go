@@ -81,6 +81,7 @@ func TestMetricsDoNotGrow(t *testing.T) {
 		`caddy_realtime_handshakes_total{hub="",result="accepted"} 201`,
 		`caddy_realtime_budget_exhausted_total{hub="",kind="fanout"} 0`,
 		`caddy_realtime_memory_held_bytes{use="input"} 0`,
+		`caddy_realtime_namespaces{hub=""} 1`,
 		`caddy_realtime_generations{hub=""} 1`,
 	} {
 		if !strings.Contains(body, want) {
