@@ -23,9 +23,9 @@ var deflaters = sync.Pool{New: func() any {
 	return d
 }}
 
-// deflateFrames returns finished frames with each message compressed, unless
-// that makes it larger.
-func deflateFrames(frames []byte) []byte {
+// deflateFrames returns finished frames with each message of at least so many
+// bytes compressed, unless that makes it larger.
+func deflateFrames(frames []byte, least int) []byte {
 	d := deflaters.Get().(*deflater)
 	defer deflaters.Put(d)
 	out := make([]byte, 0, len(frames)/2)
@@ -34,8 +34,10 @@ func deflateFrames(frames []byte) []byte {
 		var message []byte
 		op, message, rest = nextFrame(rest)
 		first, payload := finBit|op, message
-		if p, ok := d.deflate(message); ok && len(p) < len(message) {
-			first, payload = first|rsv1Bit, p
+		if len(message) >= least {
+			if p, ok := d.deflate(message); ok && len(p) < len(message) {
+				first, payload = first|rsv1Bit, p
+			}
 		}
 		out = appendHeader(out, first, len(payload))
 		out = append(out, payload...)

@@ -22,7 +22,8 @@ type Frames struct {
 	deflated atomic.Pointer[deflated]
 }
 
-// deflated is data with each message compressed, made when first needed.
+// deflated is data with its larger messages compressed, made when first
+// needed, by the threshold of the connection that needs it first.
 type deflated struct {
 	once sync.Once
 	data []byte
@@ -125,6 +126,6 @@ func (f *Frames) on(c *conn) []byte {
 		f.deflated.CompareAndSwap(nil, &deflated{})
 		d = f.deflated.Load()
 	}
-	d.once.Do(func() { d.data = deflateFrames(f.data) })
+	d.once.Do(func() { d.data = deflateFrames(f.data, c.compress) })
 	return d.data
 }

@@ -268,6 +268,12 @@ func TestCompression(t *testing.T) {
 		w.text()
 		w.write(frame(0xc1, deflated("4small")))
 		w.expect("4small") // too small to be compressed
+		for size, want := range map[int]byte{99: 0x81, 100: 0xc1} {
+			w.write(frame(0x81, []byte("4"+strings.Repeat("x", size-1))))
+			if first, _ := w.next(); first != want {
+				t.Errorf("frame %#x for a message of %d bytes", first, size)
+			}
+		}
 		long := "4" + strings.Repeat("hello ", 100)
 		w.write(append(frame(0x41, deflated(long)[:5]), frame(0x80, deflated(long)[5:])...))
 		first, p := w.next()
