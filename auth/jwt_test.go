@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -156,6 +157,35 @@ func TestLeeway(t *testing.T) {
 			t.Errorf("11s after exp: %v", err)
 		}
 	})
+}
+
+// An issuer's clock, or ours, may be an hour wrong: nobody gets in then unless
+// leeway allows for it.
+func TestClockAnHourOff(t *testing.T) {
+	for name, tc := range map[string]struct {
+		off    time.Duration // of the issuer's clock
+		leeway time.Duration
+		ok     bool
+	}{
+		"right":                     {0, 0, true},
+		"ahead":                     {time.Hour, 0, false},
+		"ahead, with leeway":        {time.Hour, time.Hour, true},
+		"further ahead than leeway": {time.Hour + time.Second, time.Hour, false},
+		"behind":                    {-time.Hour, 0, false},
+		"behind, with leeway":       {-time.Hour, time.Hour, true},
+		"further behind":            {-time.Hour - time.Minute, time.Hour, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				issued := time.Now().Add(tc.off)
+				claims := fmt.Sprintf(`{"sub":"ann","iat":%d,"nbf":%[1]d,"exp":%d}`, issued.Unix(), issued.Add(time.Minute).Unix())
+				id, err := verifier(t, Config{Leeway: tc.leeway}).Verify(t.Context(), hs256(t, claims))
+				if tc.ok != (err == nil) || !tc.ok && !errors.Is(err, ErrInvalidToken) {
+					t.Errorf("got %+v, %v", id, err)
+				}
+			})
+		})
+	}
 }
 
 func idOf(id *Identity) string {

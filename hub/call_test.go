@@ -212,6 +212,42 @@ func TestAsk(t *testing.T) {
 	})
 }
 
+// TestForgedAcknowledgements: an attack. Only the socket that was asked answers,
+// and only by the question's number; whatever else it or another sends changes
+// nothing and is kept nowhere.
+func TestForgedAcknowledgements(t *testing.T) {
+	p := &script{event: func(c hub.Call) {
+		c.Suspend(false)
+		c.Ask("question", args(``), time.Minute, func(a parser.Args, r *hub.Refusal) {
+			if r == nil {
+				c.Ack(a)
+			}
+			c.End(r)
+		})
+	}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		asked, stranger := n.WebSocket(wsPath), n.WebSocket(wsPath)
+		asked.Join("/", "")
+		stranger.Join("/", "")
+		asked.Send(`427["start"]`)
+		asked.Expect(`420["question"]`)
+		for i := range 100_000 {
+			stranger.Send(fmt.Sprintf(`43%d["forged"]`, i))
+			asked.Send(fmt.Sprintf(`43%d["forged"]`, i+1))
+		}
+		synctest.Wait()
+		asked.Quiet()
+		asked.Send(`430["true"]`)
+		asked.Expect(`437["true"]`)
+		for range 3 {
+			asked.Send(`430["again"]`)
+		}
+		synctest.Wait()
+		asked.Quiet()
+		stranger.Quiet()
+	})
+}
+
 // TestAskInTurn asks many times in one rule; each answer may come before the
 // goroutine that asked has returned.
 func TestAskInTurn(t *testing.T) {
