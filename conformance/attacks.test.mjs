@@ -137,7 +137,7 @@ describe("beside an abuser", () => {
     deep: undefined,
     oversized: undefined,
   })) {
-    test(kind, limit, async (t) => {
+    test(`a flood: ${kind}`, limit, async (t) => {
       const before = budget && (await exhausted(budget));
       const { outcome, p99, answers } = await during(abuse(kind, caddy.ports.PORT, ms));
       t.diagnostic(`${answers} answers, p99 ${p99.toFixed(1)} ms; abuser: ${JSON.stringify(outcome)}`);

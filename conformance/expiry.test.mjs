@@ -33,6 +33,11 @@ http://127.0.0.1:{$PORT} {
 		on join {
 			join data
 		}
+		on slowly {
+			ask answer question timeout 20s
+			emit done user answer[0] to "watchers"
+			ack user
+		}
 		on auth-refresh {
 			emit refreshed user data to "watchers"
 		}
@@ -113,7 +118,32 @@ describe("expiry and refresh", { concurrency: true, ...limit }, () => {
     assert.equal(socket.id, id);
   });
 
-  test("nobody becomes somebody else", limit, async () => {
+  test("a rule that waits goes on as the user of its event's arrival", limit, async () => {
+    const socket = await connected(caddy.url, { auth: { token: token("patient", 600, { role: "guest" }) } });
+    const question = next(socket, "question");
+    const answer = call(socket, "slowly");
+    const [reply] = await question;
+    await call(socket, "auth-refresh", { token: token("patient", 900, { role: "admin" }) });
+    assert.equal((await call(socket, "me")).role, "admin");
+    reply("at last");
+    assert.equal((await answer).role, "guest");
+  });
+
+  test("a rule that waits does not go on when the token has expired", limit, async () => {
+    const others = await watcher();
+    const done = heard(others, "done");
+    const left = new Queue();
+    others.on("left", (who, why) => who === "expiring" && left.put(why));
+    const socket = await connected(caddy.url, { auth: { token: token("expiring", 1) } });
+    const question = next(socket, "question");
+    socket.emit("slowly"); // and 20 s for an answer that never comes
+    await question;
+    assert.equal(await left.next("on disconnect"), "token expired");
+    await call(others, "other");
+    assert.deepEqual(done.filter(([user]) => user?.id === "expiring"), []);
+  });
+
+  test("auth-refresh with another user's token: nobody becomes somebody else", limit, async () => {
     const socket = await connected(caddy.url, { auth: { token: token("ann", 600) } });
     const answer = await call(socket, "auth-refresh", { token: token("bob", 900) });
     assert.equal(answer.code, "FORBIDDEN");
@@ -123,7 +153,7 @@ describe("expiry and refresh", { concurrency: true, ...limit }, () => {
     assert.equal(await call(nobody, "other"), "any");
   });
 
-  test("an older token is no refresh", limit, async () => {
+  test("auth-refresh with an older token is refused", limit, async () => {
     const auth = { token: token("old", 600) };
     const socket = await connected(caddy.url, { auth });
     assert.equal((await call(socket, "auth-refresh", auth)).code, "FORBIDDEN");

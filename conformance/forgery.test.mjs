@@ -36,6 +36,12 @@ http://127.0.0.1:{$PORT} {
 		on mixed {
 			ack \`merge(data, {"mine": true})\`
 		}
+		namespace ~/[A-Za-z_]+ {
+			on * {
+				broadcast * args...
+				ack nsp
+			}
+		}
 	}
 }
 `;
@@ -53,7 +59,7 @@ after(async () => {
   await caddy?.stop();
 });
 
-const user = (name) => connected(caddy.url, { auth: { token: jwt({ sub: name }) } });
+const user = (name, nsp = "", options) => connected(caddy.url + nsp, { auth: { token: jwt({ sub: name }) }, ...options });
 
 // quiet is true if the socket heard nothing of what came before its own call.
 async function quiet(socket, events) {
@@ -129,5 +135,30 @@ describe("forgeries", () => {
       assert.equal((await call(bob, "send-message", { roomId: room, text: "hi" })).code, "FORBIDDEN");
     }
     assert.equal({}.admin, undefined);
+  });
+
+  test("events and namespaces called __proto__, constructor, hasOwnProperty", limit, async () => {
+    const names = ["__proto__", "constructor", "hasOwnProperty", "prototype", "toString"];
+    const mallory = await user("mallory");
+    for (const name of names) {
+      const answer = await call(mallory, name, 1);
+      assert.deepEqual(answer, { error: `Unknown event ${name}`, code: "UNKNOWN_EVENT" });
+      const [ann, bob] = [await user("ann", `/${name}`), await user("bob", `/${name}`)];
+      for (const event of names) {
+        const relayed = next(bob, event);
+        assert.equal(await call(ann, event, { from: "ann" }), `/${name}`);
+        assert.deepEqual(await relayed, [{ from: "ann" }]);
+      }
+    }
+    assert.equal({}.from, undefined);
+  });
+
+  test("a WebSocket and polling across sites, with a visitor's token", limit, async () => {
+    for (const origin of ["https://evil.example", "null", `https://${new URL(caddy.url).host}`]) {
+      for (const transport of ["websocket", "polling"]) {
+        await assert.rejects(user("ann", "", { transports: [transport], extraHeaders: { origin } }), /^Error: (websocket|xhr poll) error$/, `${transport} from ${origin}`);
+      }
+    }
+    await user("ann", "", { extraHeaders: { origin: caddy.url } });
   });
 });

@@ -188,11 +188,11 @@ async function refused(url, options, message) {
 
 describe("a public key in a file", () => {
   for (const [name, transport] of Object.entries({ websocket, polling })) {
-    test(`RS256 over ${name}`, limit, async () => {
+    test(`token authentication over ${name}: RS256`, limit, async () => {
       assert.equal(await me(await enter(urls.PORT, pemKey.token({ ...ours, sub: "ann" }), transport)), "ann");
     });
 
-    test(`no token and bad tokens over ${name}`, limit, async () => {
+    test(`token authentication over ${name}: no token and bad tokens have their messages`, limit, async () => {
       await refused(urls.PORT, { ...transport }, "Authentication error");
       await refused(urls.PORT, { ...transport, auth: {} }, "Authentication error");
       await refused(urls.PORT, { ...transport, auth: { token: "x.y.z" } }, "Invalid token");

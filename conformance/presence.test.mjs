@@ -37,7 +37,7 @@ async function watched(connecting) {
 }
 
 describe("presence", () => {
-  test("a list after CONNECT and whenever it changed; each user once; anonymous ones are not listed", limit, async () => {
+  test("online list: after CONNECT and whenever it changed; each user once; anonymous ones are not listed", limit, async () => {
     const ann = await watched(user("ann"));
     await ann.lastList(["ann"]);
     const bob = await watched(user("bob"));
@@ -148,7 +148,7 @@ describe("typing", () => {
   const ends = ["user-stopped-typing", "ann", undefined];
   const start = (ann) => call(ann, "typing-start", { roomId: "r", username: "Ann" });
 
-  test("told once, until it stops", limit, async () => {
+  test("typing start and stop are told once", limit, async () => {
     const { ann, bob } = await room();
     for (let i = 0; i < 3; i++) await start(ann);
     for (let i = 0; i < 2; i++) await call(ann, "typing-stop", { roomId: "r" });
@@ -157,7 +157,7 @@ describe("typing", () => {
     assert.equal((await call(ann, "typing-start", { roomId: "not mine" })).code, "FORBIDDEN");
   });
 
-  test("expires after 5 s", limit, async () => {
+  test("typing expires after 5 s", limit, async () => {
     const { ann, bob } = await room();
     await start(ann);
     await pause(3_000);
@@ -168,7 +168,7 @@ describe("typing", () => {
     assert.deepEqual(bob.heard, [begins, ends]);
   });
 
-  test("ends on leave, before user-left, and on disconnect", limit, async () => {
+  test("typing ends on leave, before user-left, and on disconnect", limit, async () => {
     const { ann, bob } = await room();
     await start(ann);
     await call(ann, "leave-room", "r");
@@ -235,7 +235,7 @@ describe("presets", () => {
     assert.deepEqual(await echo, [{ any: 1 }]);
   });
 
-  test("updates: told together, at most every 100 ms", limit, async () => {
+  test("updates: batches, told together at most every 100 ms", limit, async () => {
     const [a, b] = [await open(), await open()];
     const batches = [];
     b.on("batch-updates", (items) => batches.push([performance.now(), items]));

@@ -850,7 +850,7 @@ for (const [name, options] of Object.entries(transports)) {
       assert.equal((await call(socket, "short-question", 1)).code, "TIMEOUT");
     });
 
-    test("rooms", limit, async () => {
+    test("rooms: join, leave, emit to one, to all in it and to all but the sender", limit, async () => {
       const [a, b] = await pair();
       const c = await open();
       const room = `rooms-${name}`;
@@ -869,7 +869,7 @@ for (const [name, options] of Object.entries(transports)) {
       assert.deepEqual(heardC, []);
     });
 
-    test("several rooms reach each socket once, exceptions none", limit, async () => {
+    test("emit to several rooms reaches each socket once, exceptions none", limit, async () => {
       const [a, b] = await pair();
       const c = await open();
       const [one, two, not] = ["one", "two", "not"].map((r) => `${r}-${name}`);
@@ -885,7 +885,7 @@ for (const [name, options] of Object.entries(transports)) {
       assert.deepEqual(heardC.flat(), ["all"]);
     });
 
-    test("the whole namespace, and one socket alone", limit, async () => {
+    test("broadcast to all: the whole namespace; and to one socket alone", limit, async () => {
       const [a, b] = await pair();
       const [heardA, heardB] = [a, b].map((s) => heard(s, "said"));
       await call(a, "say-all", "others");
@@ -969,7 +969,7 @@ for (const [name, options] of Object.entries(transports)) {
       assert.deepEqual(await call(socket, "recall"), { a: [1, "ü"] });
     });
 
-    test("refusals", limit, async () => {
+    test("refusals: acknowledged as validation error, and as error event", limit, async () => {
       const socket = await open();
       assert.equal((await call(socket, "no-such-event", 1)).code, "UNKNOWN_EVENT");
       assert.deepEqual(await call(socket, "checked", {}), { error: "Text required", code: "INVALID" });
@@ -1008,7 +1008,7 @@ for (const [name, options] of Object.entries(transports)) {
       assert.equal(await call(socket, "message-with-ack", "m"), "m");
     });
 
-    test("reasons of disconnects", limit, async () => {
+    test("disconnect: the reasons on both sides", limit, async () => {
       const watcher = await open();
       await call(watcher, "join", "watchers");
       const seen = heard(watcher, "left");
