@@ -201,7 +201,7 @@ done
 
 check "the tables and plot of docs/performance.md are those of its data" documented
 
-for file in engineio socketio features addresses steps presence examples page hardening attacks forgery identity expiry reload garbage; do
+for file in engineio socketio features errors addresses steps presence examples page hardening attacks forgery identity expiry reload garbage; do
 	say "conformance: $file"
 	suite "$file.test.mjs"
 done
