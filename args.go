@@ -72,16 +72,18 @@ func sizeArg(d *caddyfile.Dispenser, dst *int) error {
 	return nil
 }
 
+// durationArg reads the one argument of an option, a duration that may be 0.
 func durationArg(d *caddyfile.Dispenser, dst *caddy.Duration) error {
 	name := d.Val()
 	var arg string
-	err := oneArg(d, &arg)
-	if err != nil {
+	if err := oneArg(d, &arg); err != nil {
 		return err
 	}
-	if *dst, err = duration(arg); err != nil {
-		return d.Errf("%s: %w", name, err)
+	v, err := caddy.ParseDuration(arg)
+	if err != nil || v < 0 {
+		return d.Errf("%s: %q is no duration such as 10s", name, arg)
 	}
+	*dst = caddy.Duration(v)
 	return nil
 }
 
