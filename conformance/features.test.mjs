@@ -1,14 +1,17 @@
 // What an application needs of a realtime server and no other suite shows: a
-// client that comes back into its rooms, a queue over a lost connection, and
-// compression as it is on the wire. The stock client, over each transport.
+// client that comes back into its rooms, a queue over a lost connection,
+// compression as it is on the wire, and plain WebSockets beside. The stock
+// client, over each transport.
 
 import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import WebSocket from "ws";
 import { Caddy } from "./lib/caddy.mjs";
 import { call, client, closeAll, connected, heard, next } from "./lib/client.mjs";
 import { jwt, secret } from "./lib/jwt.mjs";
 import { Link } from "./lib/link.mjs";
-import { until, within } from "./lib/wait.mjs";
+import { Queue, until, within } from "./lib/wait.mjs";
 
 const limit = { timeout: 60_000 };
 const transports = { WebSocket: { transports: ["websocket"] }, polling: { transports: ["polling"] } };
@@ -43,9 +46,14 @@ http://127.0.0.1:{$DEFLATE} {
 	bind 127.0.0.1
 	realtime {
 		hub deflate
+		protocols socketio json
 		compression 1KB
 		on echo {
 			ack args...
+		}
+		on relay {
+			broadcast relayed args...
+			ack
 		}
 	}
 }
@@ -189,4 +197,29 @@ describe("compression", () => {
     assert.equal(await call(socket, "echo", text), text);
     assert.deepEqual(frames.map(({ compressed }) => compressed), [false]);
   });
+});
+
+describe("plain WebSockets", () => {
+  for (const [name, options] of Object.entries(transports)) {
+    test(`binary, and keys that look like it, both ways: the other side over ${name}`, limit, async () => {
+      const url = `http://127.0.0.1:${caddy.ports.DEFLATE}`;
+      const ws = new WebSocket(`${url.replace("http", "ws")}/socket.io/`);
+      const frames = new Queue();
+      ws.on("message", (data) => frames.put(JSON.parse(data)));
+      assert.ok((await frames.next()).open);
+      const socket = await connected(url, options);
+
+      const value = { bytes: Buffer.from([1, 2, 3]), nested: [{ $bin: "text", $$bin: 1 }], empty: Buffer.alloc(0) };
+      const frame = { bytes: { $bin: "AQID" }, nested: [{ $$bin: "text", $$$bin: 1 }], empty: { $bin: "" } };
+      await call(socket, "relay", value);
+      assert.deepEqual(await frames.next(), { event: "relayed", args: [frame] });
+
+      const relayed = next(socket, "relayed");
+      ws.send(JSON.stringify({ event: "relay", args: [frame, 7], id: 1 }));
+      assert.deepEqual(await relayed, [value, 7]);
+      assert.deepEqual(await frames.next(), { ack: 1, args: [] });
+      ws.close();
+      await once(ws, "close");
+    });
+  }
 });
