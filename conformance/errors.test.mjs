@@ -86,11 +86,20 @@ http://127.0.0.1:{$FULL} {
 		}
 	}
 }
+http://127.0.0.1:{$IMPATIENT} {
+	bind 127.0.0.1
+	realtime {
+		hub impatient
+		ping 1s 1s
+		on disconnect {
+			log reason
+		}
+	}
+}
 http://127.0.0.1:{$SHORT} {
 	bind 127.0.0.1
 	realtime {
 		hub short
-		ping 1s 1s
 		max_message 10KB
 		limits {
 			outbox 100KB
@@ -119,7 +128,7 @@ let caddy;
 let urls;
 
 before(async () => {
-  caddy = await Caddy.start({ config, ports: ["MEMBERS", "FULL", "SHORT"], env: { JWT_SECRET: secret } });
+  caddy = await Caddy.start({ config, ports: ["MEMBERS", "FULL", "IMPATIENT", "SHORT"], env: { JWT_SECRET: secret } });
   urls = Object.fromEntries(Object.entries(caddy.ports).map(([name, port]) => [name, `http://127.0.0.1:${port}`]));
 });
 
@@ -277,7 +286,8 @@ describe("reasons of disconnects", () => {
       return line && JSON.parse(JSON.parse(line).value);
     }, `the reason why ${id} went`);
 
-  // What makes a client go; each has a connection of its own.
+  // What makes a client go; each has a connection of its own, to SHORT if
+  // places has no other.
   const ends = {
     "client namespace disconnect": (s) => s.disconnect(),
     "server namespace disconnect": (s) => s.emit("leave"),
@@ -301,12 +311,17 @@ describe("reasons of disconnects", () => {
     "server shutting down": () => caddy.kill(),
   };
 
+  const places = {
+    "token expired": () => [urls.MEMBERS, { auth: { token: jwt({ sub: "ann", exp: inSeconds(1) }) } }],
+    "ping timeout": () => [urls.IMPATIENT],
+  };
+
   test("README's, on both sides", limit, async () => {
     const rows = await table("`reason`");
     assert.deepEqual(rows.map(([cell]) => words(cell)[0]), Object.keys(ends));
     const sees = async ([reason, end], clientSees) => {
-      const member = reason === "token expired" && { auth: { token: jwt({ sub: "ann", exp: inSeconds(1) }) } };
-      const socket = await connected(member ? urls.MEMBERS : urls.SHORT, { ...websocket, ...member });
+      const [url, options] = places[reason]?.() ?? [urls.SHORT];
+      const socket = await connected(url, { ...websocket, ...options });
       const { id } = socket;
       const gone = within(new Promise((resolve) => socket.once("disconnect", (...args) => resolve(args))), `the client to notice: ${reason}`);
       await end(socket);
