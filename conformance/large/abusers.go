@@ -92,7 +92,7 @@ func abusers(ctx context.Context, t *trial) error {
 			}
 			sleep(ctx, time.Second)
 		}
-		without, with := median(alone[0], alone[1], alone[2]), median(beside[0], beside[1], beside[2])
+		without, with := median(alone[:]), median(beside[:])
 		figures := fmt.Sprintf("%-8s p99 %.2f ms beside him, %.2f ms without, %.2f ×", kind, with, without, with/without)
 		if kind == "requests" {
 			t.say("%s (no bound: a refused request costs what net/http and Caddy take for any); %s", figures, outcome)

@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -93,7 +95,19 @@ func (p *probe) check(t *trial, what string) {
 	t.check(p.bad == 0 && p.count.Load() > 0, "%s: %d of %d answers were not 200 (%v); %s", what, p.bad, p.count.Load(), p.last, p)
 }
 
+// ownCPU is the processor time that this process has used.
+func ownCPU() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 const mega = 1e6
 
-// median is the middle one of three.
-func median(a, b, c float64) float64 { return max(min(a, b), min(max(a, b), c)) }
+// median is the middle one of all, which it sorts.
+func median(all []float64) float64 {
+	slices.Sort(all)
+	return all[len(all)/2]
+}

@@ -14,6 +14,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -72,6 +73,7 @@ func main() {
 		os.Exit(2)
 	}
 	exitOn(pin())
+	runtime.LockOSThread() // the server ends with the thread that started it: see boot
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	failed := false
@@ -108,7 +110,11 @@ func runTest(ctx context.Context, o *options, name string) (ok bool, err error) 
 		fmt.Printf("== %s: %s\n", t.name, t.about)
 		tr := &trial{options: o}
 		began := time.Now()
-		if err := t.run(ctx, tr); err != nil {
+		err := t.run(ctx, tr)
+		if err == nil && ctx.Err() != nil {
+			err = errors.New("interrupted")
+		}
+		if err != nil {
 			return false, fmt.Errorf("%s: %w", name, err)
 		}
 		tr.say("took %.0f s", time.Since(began).Seconds())

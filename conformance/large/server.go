@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -128,6 +129,7 @@ func (s *server) boot() error {
 		s.caddy, "run", "--config", s.file("Caddyfile"), "--adapter", "caddyfile")
 	s.cmd.Env = append(append(os.Environ(), "GOMAXPROCS=1"), s.env...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // however this process ends
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}
