@@ -64,7 +64,7 @@ func claim(h httpcaddyfile.Helper, handler *Handler) error {
 	}
 	h.Reset()
 	h.Next()
-	adapted.note(handler.fingerprint(agreement), place(h.Dispenser))
+	handler.Source = place(h.Dispenser)
 	const key = "realtime.hubs"
 	hubs, _ := h.State[key].(map[string]claimed)
 	if hubs == nil {
@@ -74,7 +74,7 @@ func claim(h httpcaddyfile.Helper, handler *Handler) error {
 	first, taken := hubs[handler.Hub]
 	switch {
 	case !taken:
-		hubs[handler.Hub] = claimed{at: place(h.Dispenser), agreement: agreement}
+		hubs[handler.Hub] = claimed{at: handler.Source, agreement: agreement}
 	case handler.Hub == "":
 		return h.Errf("the block at %s has no hub name either: name the hubs, the same to share sockets and rooms, others to keep them apart", first.at)
 	case agreement != first.agreement:

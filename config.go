@@ -148,7 +148,7 @@ func (n *NamedNamespace) check() error {
 func (h *Handler) agreement() (string, error) {
 	same := *h
 	same.setDefaults()
-	same.Path, same.Origins = "", nil
+	same.Path, same.Origins, same.Source = "", nil, ""
 	text, err := json.Marshal(same)
 	if err != nil {
 		return "", err
@@ -176,7 +176,7 @@ func (h *Handler) build(ctx caddy.Context) (*generation, error) {
 	if h.Hub != "" {
 		log = log.With("hub", h.Hub)
 	}
-	if h.at == "" {
+	if h.Source == "" {
 		if err := h.lintRules(); err != nil {
 			return nil, err
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -36,46 +35,10 @@ func logWarnings(warnings []rules.Warning) {
 	}
 }
 
-// adapted has the lines of the blocks that this process has adapted.
-var adapted blocks
-
-// blocks are places in Caddyfiles by the fingerprints of their handlers, whose
-// JSON has none. They are safe for concurrent use.
-type blocks struct {
-	mu sync.Mutex
-	at map[string]string
-}
-
-const maxBlocks = 1000 // far more than a configuration has; old ones are not told apart
-
-func (b *blocks) note(fingerprint, where string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.at == nil || len(b.at) >= maxBlocks {
-		b.at = map[string]string{}
-	}
-	b.at[fingerprint] = where
-}
-
-// find returns "" for what came as JSON.
-func (b *blocks) find(fingerprint string) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.at[fingerprint]
-}
-
-// fingerprint is the same for a block and for the handler of its JSON. agreed
-// is its agreement.
-func (h *Handler) fingerprint(agreed string) string {
-	same := *h
-	same.setDefaults()
-	return strings.Join(append([]string{agreed, same.Path}, same.Origins...), " ")
-}
-
-// title is how a warning names the handler.
+// title is how errors and warnings name the handler.
 func (h *Handler) title() string {
-	if h.at != "" {
-		return h.at
+	if h.Source != "" {
+		return h.Source
 	}
 	return fmt.Sprintf("hub %q", h.Hub)
 }

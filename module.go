@@ -97,13 +97,17 @@ type Handler struct {
 	// tried in this order.
 	Namespaces []*NamedNamespace `json:"namespaces,omitempty"`
 
+	// Where it is in a Caddyfile, as `file:line`, which the Caddyfile adapter
+	// notes; errors and warnings name it. Without it, what the adapter warns of
+	// is said when the configuration loads. Default: none.
+	Source string `json:"source,omitempty"`
+
 	base       string // Path without the slash at its end
 	origins    *engine.Origins
 	instance   *instance
 	generation *generation
 	loaded     bool // a use of the instance is to be given back
 
-	at       string // of its block, file:line; "" if it came as JSON
 	warnings []rules.Warning
 }
 
@@ -116,8 +120,16 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision builds what the configuration describes. It has no effect on a
-// running hub: that is what App.Start is for.
+// running hub: that is what App.Start is for. Its errors begin with where the
+// handler is.
 func (h *Handler) Provision(ctx caddy.Context) error {
+	if err := h.provision(ctx); err != nil {
+		return fmt.Errorf("%s: %w", h.title(), err)
+	}
+	return nil
+}
+
+func (h *Handler) provision(ctx caddy.Context) error {
 	h.setDefaults()
 	if err := h.check(); err != nil {
 		return err
@@ -126,14 +138,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.at = adapted.find(h.fingerprint(agreed))
 	if err := h.checkWriteTimeout(ctx); err != nil {
 		return err
 	}
 	if h.origins, err = engine.ParseOrigins(h.Origins); err != nil {
 		return fmt.Errorf("origins: %w", err)
 	}
-	if h.at == "" {
+	if h.Source == "" {
 		h.lintOrigins("origins")
 	}
 	warnOfClient(ctx, h.Client)
@@ -201,8 +212,8 @@ func (h *Handler) checkWriteTimeout(ctx caddy.Context) error {
 	if timeout > need {
 		return nil
 	}
-	return fmt.Errorf("%s: the server's write timeout (servers { timeouts { write %s } }) would cut polls, which take up to the ping interval: "+
-		"raise it above %s, shorten ping, or leave polling out of transports", h.title(), timeout, need)
+	return fmt.Errorf("the server's write timeout (servers { timeouts { write %s } }) would cut polls, which take up to the ping interval: "+
+		"raise it above %s, shorten ping, or leave polling out of transports", timeout, need)
 }
 
 // Cleanup gives the hub back; whoever is the last closes it. Requests that

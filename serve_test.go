@@ -264,6 +264,16 @@ func TestWriteTimeoutThatCutsPolls(t *testing.T) {
 	}
 }
 
+// What only shows when modules are loaded names the block, too.
+func TestErrorsOfModulesHaveALine(t *testing.T) {
+	text := quiet(site(freePort(t), "realtime {\n auth jwt {\n public_key /nowhere.pem\n }\n}"))
+	err := validate(t, text)
+	want := fmt.Sprintf("Caddyfile:%d: ", lineOf(text, " realtime"))
+	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "/nowhere.pem") {
+		t.Errorf("got %v; want %s… with the file", err, want)
+	}
+}
+
 const testSecret = "0123456789abcdef0123456789abcdef"
 
 func token(t *testing.T, user string) string {
