@@ -37,6 +37,7 @@ type call struct {
 	deferred  []func()  // of a connect call: what takes effect once it passed
 	joins     []Address // of a connect call: the rooms that it will join, each once
 	memo      *memo     // of a call that runs for others with its key, see Once
+	kept      int       // bytes that the policy keeps
 
 	// Guarded by socket.mu once the call is suspended.
 	held     bool // later events wait for the end
@@ -165,6 +166,12 @@ func (c *call) Suspend(hold bool) {
 	c.held = hold
 	c.socket.mu.Unlock()
 }
+
+// Keep counts what the policy keeps for the call.
+func (c *call) Keep(bytes int) { c.kept += bytes }
+
+// size is what the call keeps while it waits, beside eventCost.
+func (c *call) size() int { return c.packet.Args.Len() + c.kept }
 
 // own makes the call independent of the message that it came with.
 func (c *call) own() {

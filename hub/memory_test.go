@@ -28,6 +28,10 @@ func TestMemory(t *testing.T) {
 		case "ask":
 			c.Suspend(false)
 			c.Ask("question", args("1"), time.Minute, func(_ parser.Args, r *hub.Refusal) { c.End(r) })
+		case "ask with variables":
+			c.Suspend(false)
+			c.Keep(5000)
+			c.Ask("question", args("1"), time.Minute, func(_ parser.Args, r *hub.Refusal) { c.End(r) })
 		case "collect":
 			c.End(c.Batch(time.Second, hub.Emission{Event: "all", Args: c.Args(), Scope: hub.ToAll}))
 		default:
@@ -66,6 +70,11 @@ func TestMemory(t *testing.T) {
 		check("a question", budget.Waiting, 1000)
 		c.Send("430[]")
 		check("an answer", budget.Waiting, 0)
+		c.Send(`42["ask with variables"]`)
+		c.Expect(`421["question",1]`)
+		check("a question of a rule with variables", budget.Waiting, 5000)
+		c.Send("431[]")
+		check("an answer to it", budget.Waiting, 0)
 		c.Send(`42["ask",` + large + `]`)
 		c.Next()
 		c.Send("41") // it leaves without an answer

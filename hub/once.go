@@ -117,7 +117,7 @@ func (ms *memos) enter(c *call, key string, ttl time.Duration, run func()) (m *m
 	case m.hasEnded():
 		return m, true, nil
 	}
-	size := c.packet.Args.Len()
+	size := c.size()
 	if l.repeats >= maxRepeats || l.repeatBytes+size > maxRepeatBytes {
 		return nil, false, &Refusal{Code: Busy, Message: "Too many events are waiting"}
 	}

@@ -64,6 +64,9 @@ type Call interface {
 	// With hold, later events of the same socket wait for End (at most 64
 	// or 1 MB of them, then they are refused BUSY); without, they go on.
 	Suspend(hold bool)
+	// Keep says that the policy keeps so many bytes until the end of the
+	// call. Wherever calls wait, they count beside those of the event.
+	Keep(bytes int)
 	// Join and Leave change the socket's rooms. Names are copied if kept. A room that is not a plain
 	// one is refused FORBIDDEN, more than the limit LIMIT.
 	Join(rooms []Address) *Refusal

@@ -292,7 +292,7 @@ func (s *Socket) leave(b *engine.Batch, reason string) {
 // rules wait are kept: their bytes are limited as those of waiting events are.
 func (s *Socket) addAsk(a *ask) (id int64, r *Refusal) {
 	conf := s.ns.hub.config.Load()
-	a.size = a.call.packet.Args.Len()
+	a.size = a.call.size()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {

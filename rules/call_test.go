@@ -23,6 +23,7 @@ type fakeCall struct {
 	limit  bool   // refuse joins, tokens and keys
 	waits  bool   // for another call with the same key
 	resume func() // what it waits with
+	kept   int    // bytes of variables
 
 	expelled bool
 }
@@ -139,6 +140,8 @@ func (c *fakeCall) Ask(event string, a parser.Args, timeout time.Duration, then 
 	c.record("ask %s(%s) %v", event, argsText(a), timeout)
 	c.asked = then
 }
+
+func (c *fakeCall) Keep(bytes int) { c.kept += bytes }
 
 func (c *fakeCall) Set(key string, value []byte) *hub.Refusal {
 	c.record("set %s=%s", key, value)

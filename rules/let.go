@@ -52,7 +52,7 @@ func (s *Let) compile(c *compiler) error {
 		case args.Len() > maxRead:
 			return errVariable
 		}
-		r.vars[v.slot] = args.Clone()
+		r.keep(v.slot, args)
 		if trace != nil {
 			trace.Let(s.Name, args.JSON)
 		}

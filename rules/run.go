@@ -164,8 +164,14 @@ func (r *run) resume(slot int, answer parser.Args, refusal *hub.Refusal) {
 		r.end(refusal)
 		return
 	}
-	r.vars[slot] = answer.Clone()
+	r.keep(slot, answer)
 	r.exec()
+}
+
+// keep sets a variable, which lives as long as the call.
+func (r *run) keep(slot int, value parser.Args) {
+	r.vars[slot] = value.Clone()
+	r.call.Keep(value.Len())
 }
 
 // firstArg is the variable data.

@@ -215,13 +215,16 @@ func TestBinary(t *testing.T) {
 	})
 }
 
-// A variable outlives the message that it was taken from.
+// A variable outlives the message that it was taken from, which the hub counts.
 func TestLetBeforeAsk(t *testing.T) {
 	set := compile(t, "on test {\nlet x `[data, args[1]]`\nask answer question\nack x answer[0]\n}", rules.Options{})
 	c := newCall("test", `"a",{"_placeholder":true,"num":0}`)
 	bin := []byte("b")
 	c.args.Bin = [][]byte{bin}
 	c.run(t, set)
+	if want := len(`["a",{"_placeholder":true,"num":0}]`) + len(bin); c.kept != want {
+		t.Errorf("told to keep %d bytes, want %d", c.kept, want)
+	}
 	bin[0] = '!'
 	c.done = nil
 	c.asked(parser.Args{JSON: []byte(`7`)}, nil)

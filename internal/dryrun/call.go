@@ -201,6 +201,9 @@ func (c *call) Ask(event string, a parser.Args, timeout time.Duration, then func
 	then(parser.Args{JSON: args}, nil)
 }
 
+// Keep has nothing to count for.
+func (c *call) Keep(int) {}
+
 // Take and Once find a socket that has sent nothing before.
 
 func (c *call) Take(string, time.Duration, int) bool { return true }
