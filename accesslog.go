@@ -15,7 +15,8 @@ import (
 // Requests with a session id or a token skip Caddy's access log, which shows
 // URIs as they came. In their place each session has one line, where the access
 // log of its site goes: when it ends, as that of any other request, and with
-// nothing that proves an identity. Without an access log there is none.
+// nothing that proves an identity. So has a handshake with a token that was
+// refused. Without an access log there is none.
 
 // accessRecord is what a session's line will say. It is safe for concurrent
 // use.
@@ -81,13 +82,23 @@ func (a *accessRecord) ended(reason string) {
 	a.mu.Lock()
 	socketID := a.socketID
 	a.mu.Unlock()
+	a.write("handled session", a.status, "socket_id", socketID, "reason", reason)
+}
+
+// answered writes the line of a request that opened no session. a may be nil.
+func (a *accessRecord) answered(status int) {
+	if a != nil && status >= http.StatusBadRequest {
+		a.write("handled request", status)
+	}
+}
+
+func (a *accessRecord) write(message string, status int, more ...any) {
 	log := a.instance.accessLogger()
 	if log == nil {
 		return // nothing is configured any more
 	}
 	for _, name := range a.loggers {
-		log(name, "handled session", "request", a.request, "duration", time.Since(a.opened), "status", a.status,
-			"socket_id", socketID, "reason", reason)
+		log(name, message, append([]any{"request", a.request, "duration", time.Since(a.opened), "status", status}, more...)...)
 	}
 }
 

@@ -27,7 +27,13 @@ type sessionLine struct {
 }
 
 // sessionLines reads those of a log.
-func sessionLines(t *testing.T, path string) (lines []sessionLine) {
+func sessionLines(t *testing.T, path string) []sessionLine {
+	t.Helper()
+	return accessLines(t, path, "handled session")
+}
+
+// accessLines reads the lines of a log that say msg.
+func accessLines(t *testing.T, path, msg string) (lines []sessionLine) {
 	t.Helper()
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -38,7 +44,7 @@ func sessionLines(t *testing.T, path string) (lines []sessionLine) {
 		if err := json.Unmarshal([]byte(text), &line); err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}
-		if line.Msg == "handled session" {
+		if line.Msg == msg {
 			lines = append(lines, line)
 		}
 	}
@@ -110,6 +116,32 @@ func TestSessionLines(t *testing.T) {
 				t.Errorf("%d lines in Caddy's own log", n)
 			}
 		})
+	}
+}
+
+// A handshake with a token that is refused has its line, without the token.
+func TestRefusedHandshakeLine(t *testing.T) {
+	path, port := filepath.Join(t.TempDir(), "access"), freePort(t)
+	mustLoad(t, quiet(site(port, "log {\n output file "+path+"\n}\nrealtime {\n transports websocket\n auth jwt {\n secret "+testSecret+"\n from query.token\n }\n}")))
+	get := func(query string) {
+		t.Helper()
+		res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/socket.io/?EIO=4&transport=polling&%s", port, query))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusBadRequest {
+			t.Fatalf("got %s", res.Status)
+		}
+	}
+	get("token=mine")
+	get("t=plain")
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	lines := accessLines(t, path, "handled request")
+	if len(lines) != 2 || lines[0].Status != 400 || lines[0].Request.URI != "/socket.io/" || !strings.Contains(lines[1].Request.URI, "plain") {
+		t.Errorf("got %+v", lines)
 	}
 }
 

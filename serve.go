@@ -25,16 +25,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	access := newAccessRecord(h.instance, r) // before the site's own wish to skip it can be told from ours
+	answer := &answer{ResponseWriter: w}
 	if hasSecrets(r) {
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+		defer func() { access.answered(answer.status) }()
 	}
 	if isEarly(r) {
-		w.WriteHeader(http.StatusTooEarly)
+		answer.WriteHeader(http.StatusTooEarly)
 		return nil
 	}
 	server := h.instance.server(h.generation)
 	if server == nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
+		answer.WriteHeader(http.StatusServiceUnavailable)
 		return nil
 	}
 	if r.Method == http.MethodConnect {
@@ -45,9 +47,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 			defer body.Override(24*time.Hour, 0)()
 		}
 	}
-	answer := &answer{ResponseWriter: w}
 	server.Serve(answer, asSeenOutside(own), h.info(own, access))
-	if !answer.given && r.Header.Get("Upgrade") != "" && recorded(w) {
+	if answer.status == 0 && r.Header.Get("Upgrade") != "" && recorded(w) {
 		// The connection was upgraded behind the back of those who log and
 		// count: tell them. Nothing is written any more, but net/http looks
 		// up the caller for its debug log, which is why nobody else is told.
@@ -70,20 +71,24 @@ func recorded(w http.ResponseWriter) bool {
 	}
 }
 
-// answer notes whether a response was given through it; one that was not is
-// an upgraded connection.
+// answer notes the status of the response that is given through it; one
+// without is an upgraded connection.
 type answer struct {
 	http.ResponseWriter
-	given bool
+	status int
 }
 
 func (a *answer) WriteHeader(status int) {
-	a.given = true
+	if a.status == 0 {
+		a.status = status
+	}
 	a.ResponseWriter.WriteHeader(status)
 }
 
 func (a *answer) Write(p []byte) (int, error) {
-	a.given = true
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
 	return a.ResponseWriter.Write(p)
 }
 
