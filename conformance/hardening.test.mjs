@@ -369,14 +369,15 @@ describe("what others may receive", () => {
     await Promise.all(readers.map((m) => m.call("join", "readers")));
     const sender = await WebSocketMember.open(urls.PORT);
     const text = "x".repeat(999_900);
+    const keepUp = (least) =>
+      until(() => readers.every((m) => m.heard >= least), `${least} large messages at each`, 40_000).catch((error) => {
+        throw new Error(`${error.message}; heard ${readers.map((m) => m.heard)}, disconnected ${readers.map((m) => m.disconnects)}`);
+      });
     for (let i = 0; i < 8; i++) {
       await sender.call("big", text);
-      // Three on their way are within the backlog that each may have, 4 MB.
-      await until(() => readers.every((m) => m.heard >= i - 2), "the readers to keep up", 40_000);
+      await keepUp(i - 1); // with the next, three are on their way: four would be more than the backlog that each may have
     }
-    await until(() => readers.every((m) => m.heard >= 8), "8 large messages at each", 40_000).catch((error) => {
-      throw new Error(`${error.message}; heard ${readers.map((m) => m.heard)}, disconnected ${readers.map((m) => m.disconnects)}`);
-    });
+    await keepUp(8);
     assert.deepEqual(readers.map((m) => m.disconnects), readers.map(() => 0));
   });
 });
