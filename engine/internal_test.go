@@ -105,3 +105,25 @@ func TestPostsKeepOrder(t *testing.T) {
 	first.Wait()
 	s.finish()
 }
+
+// Workers that never catch up, since there is always more input than they can
+// read, keep what waits and not what has waited.
+func TestQueueThatIsNeverEmpty(t *testing.T) {
+	srv := NewServer(deaf{}, Config{})
+	w := &srv.workers
+	w.running = max(runtime.GOMAXPROCS(0), 4) // all are busy
+	var conns [3]conn
+	for i := range conns {
+		w.ready(&conns[i])
+	}
+	for i := range 100_000 {
+		c := w.take(false)
+		if c != &conns[i%len(conns)] {
+			t.Fatal("not in their order")
+		}
+		w.ready(c)
+	}
+	if n := cap(w.queue); n > 100 {
+		t.Errorf("room for %d connections, of which %d wait", n, len(conns))
+	}
+}

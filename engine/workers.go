@@ -76,10 +76,11 @@ func (w *workers) take(wait bool) *conn {
 		w.more.Wait()
 	}
 	c := w.queue[w.next]
-	w.queue[w.next] = nil
 	w.next++
-	if w.next == len(w.queue) {
-		w.queue, w.next = w.queue[:0], 0
+	if w.next > len(w.queue)/2 { // under load it is never empty
+		n := copy(w.queue, w.queue[w.next:])
+		clear(w.queue[n:])
+		w.queue, w.next = w.queue[:n], 0
 	}
 	return c
 }
