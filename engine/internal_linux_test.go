@@ -80,3 +80,23 @@ func TestWatchFails(t *testing.T) {
 	}
 	srv.retire()
 }
+
+// A connection that arrives when the server has closed finds no poller, and
+// makes none that would stay for ever.
+func TestWatchAfterClose(t *testing.T) {
+	srv := NewServer(deaf{}, Config{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c := dialed(t, ln, srv)
+	srv.retire()
+	c.Conn.Close()
+	if srv.poller.watch(c) {
+		t.Error("watched")
+	}
+	if srv.poller.file != nil {
+		t.Error("there is a poller")
+	}
+}

@@ -49,7 +49,7 @@ func (p *poller) watch(c *conn) bool {
 func (p *poller) add(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.file == nil && !p.openLocked() {
+	if p.file == nil && (p.last || !p.openLocked()) {
 		return false
 	}
 	// It fails on a connection that is closed already.
