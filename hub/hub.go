@@ -235,8 +235,7 @@ func (h *Hub) release(n *Namespace) {
 	case n.inhabited.Load():
 		n.unused = time.AfterFunc(unused, func() { h.insist("namespace", func() { h.expire(n) }) })
 	default:
-		h.forgetLocked(n)
-		h.settle(n)
+		h.dropLocked(n)
 	}
 }
 
@@ -245,7 +244,7 @@ func (h *Hub) expire(n *Namespace) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if n.refs == 0 && h.namespaces[n.name] == n {
-		h.forgetLocked(n)
+		h.dropLocked(n)
 	}
 }
 
@@ -253,7 +252,7 @@ func (h *Hub) expire(n *Namespace) {
 func (h *Hub) forgetUnusedLocked() bool {
 	for _, n := range h.namespaces {
 		if n.dynamic && n.refs == 0 {
-			h.forgetLocked(n)
+			h.dropLocked(n)
 			return true
 		}
 	}
@@ -266,6 +265,13 @@ func (n *Namespace) reuseLocked() {
 		n.unused.Stop()
 		n.unused = nil
 	}
+}
+
+// dropLocked forgets a namespace that nobody is in. Who might have come back to
+// it is no member any more: the next of that name would not tell of them.
+func (h *Hub) dropLocked(n *Namespace) {
+	h.forgetLocked(n)
+	h.settle(n)
 }
 
 func (h *Hub) forgetLocked(n *Namespace) {

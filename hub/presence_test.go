@@ -256,6 +256,45 @@ func TestPresenceOfNamespacesThatGo(t *testing.T) {
 	})
 }
 
+// Who is to be back in a namespace that has gone, by its time or to make room,
+// comes to the next of that name as everybody does.
+func TestPresenceOfNamespacesThatComeBack(t *testing.T) {
+	for name, goes := range map[string]func(n *siotest.Network){
+		"unused": func(*siotest.Network) { time.Sleep(31 * time.Second) },
+		"makes room": func(n *siotest.Network) {
+			c := n.WebSocket(wsPath)
+			c.Join("/room-2", "")
+			c.Close()
+			synctest.Wait()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := hub.PresenceConfig{Announce: hub.AnnounceList, Grace: time.Minute}
+			c := hub.Config{DynamicNamespaces: 1, Namespaces: []hub.NamespaceConfig{
+				{Pattern: regexp.MustCompile(`/room-\d+`), Policy: &script{event: presencePolicy}, Presence: p},
+			}}
+			serveConfig(t, c, func(t *testing.T, _ *hub.Hub, n *siotest.Network) {
+				appear := func(user string) *siotest.Conn {
+					c := n.WebSocket(wsPath)
+					c.Join("/room-1", "")
+					c.Send(`42/room-1,["appear","` + user + `"]`)
+					return c
+				}
+				ann := appear("ann")
+				ann.Expect(`42/room-1,["online-users",["ann"]]`)
+				ann.Close()
+				synctest.Wait()
+				goes(n)
+				eve := appear("eve")
+				eve.Expect(`42/room-1,["online-users",["eve"]]`)
+				ann = appear("ann")
+				ann.Expect(`42/room-1,["online-users",["ann","eve"]]`)
+				eve.Expect(`42/room-1,["online-users",["ann","eve"]]`)
+			})
+		})
+	}
+}
+
 // counted counts what a server writes.
 type counted struct {
 	net.Listener
