@@ -30,7 +30,7 @@ type Batch struct {
 	queued int     // messages since the last write
 	inputs int     // connections that were served since the last write
 	now    instant // when the input arrived that is being handled; 0: none is
-	full   bool    // a session has more queued than is good for memory
+	full   bool    // a session that can be written has more queued than is good for memory
 
 	// The bytes of gathered, for the next session that has the same to write,
 	// as all members of a room do.

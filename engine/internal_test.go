@@ -127,3 +127,27 @@ func TestQueueThatIsNeverEmpty(t *testing.T) {
 		t.Errorf("room for %d connections, of which %d wait", n, len(conns))
 	}
 }
+
+// A backlog that nobody can write now does not make a batch write after each
+// message: that would cost all others in the room what one of them does not
+// read.
+func TestBacklogDoesNotHurry(t *testing.T) {
+	srv := NewServer(deaf{}, Config{})
+	large := NewFrames(PlainText, make([]byte, batchBytes), true, nil)
+	for w, hurries := range map[writer]bool{idle: true, blocked: false} {
+		s := openedBy(srv)
+		client, nc := net.Pipe()
+		s.ws, s.writer = newConn(nc, s, false), w
+		b := NewBatch()
+		s.Send(b, large)
+		s.Send(b, large)
+		if b.full != hurries {
+			t.Errorf("writer %d: the batch is full: %v", w, b.full)
+		}
+		s.writer = writing // nothing is to be written here
+		b.Flush()
+		s.finish()
+		client.Close()
+		nc.Close()
+	}
+}

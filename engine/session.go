@@ -227,7 +227,7 @@ func (s *Session) queueLocked(b *Batch, f *Frames) {
 	s.outbox = append(s.outbox, f)
 	s.queued += f.cost()
 	b.queued++
-	b.full = b.full || s.queued > batchBytes
+	b.full = b.full || s.queued > batchBytes && !s.blockedLocked()
 	s.flushWithLocked(b)
 }
 
