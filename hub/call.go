@@ -468,21 +468,22 @@ func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
 	s.watchExpiry(c.peer.identity)
 	s.session.Established()
 	s.ns.hub.log().Debug("socket joined", "socket_id", s.id, "namespace", s.ns.name, "remote_ip", s.session.Handshake().RemoteIP)
-	if w := witness(s.session); w != nil {
-		w.Joined(s.id)
-	}
 	for _, f := range c.deferred {
 		f()
 	}
 }
 
-// hello sends the CONNECT answer.
+// hello sends the CONNECT answer. The caller holds Namespace.mu: whoever ends
+// the socket waits for it, and the witness hears of the end later.
 func (s *Socket) hello(b *engine.Batch) {
 	p := parser.Packet{Type: parser.Connect, ID: parser.NoID, Namespace: s.ns.wire, Data: object("sid", s.id)}
 	if s.client.codec == plainJSON && s.ns.name == "/" {
 		p = s.plainOpen()
 	}
 	s.client.send(b, p)
+	if w := witness(s.session); w != nil {
+		w.Joined(s.id)
+	}
 }
 
 // resume goes on with a suspended call on the goroutine that flushes b.

@@ -3,8 +3,8 @@ package hub
 import "github.com/caddy-realtime/realtime/engine"
 
 // A Witness is told of a session's life. The Info.Aux of a session may be one.
-// Its methods are called without locks, on whatever goroutine; they must not
-// block.
+// Its methods are called on whatever goroutine, with locks held: they must not
+// block, nor call the hub.
 type Witness interface {
 	// Joined is called for each socket of the session, when it has joined its
 	// namespace.
