@@ -151,3 +151,18 @@ func TestBacklogDoesNotHurry(t *testing.T) {
 		nc.Close()
 	}
 }
+
+// A reload may lift the limit when somebody is about to close sessions for it.
+func TestReliefWithoutLimit(t *testing.T) {
+	srv := NewServer(deaf{}, Config{})
+	s := openedBy(srv)
+	s.kind = EngineIO
+	b := NewBatch()
+	s.Send(b, NewFrames(EngineIO, []byte("unread"), false, nil))
+	b.Flush()
+	srv.relieve()
+	if !s.isOpen() {
+		t.Error("the session was closed")
+	}
+	srv.Close()
+}

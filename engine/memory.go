@@ -43,8 +43,12 @@ func (s *Server) relieve() {
 	defer s.caught("relief", nil)
 	defer s.relieving.Store(false)
 	guard.Fault("relief")
+	limit := int64(s.config.Load().Memory)
+	if limit == 0 {
+		return // a reload has lifted it
+	}
 	s.exhausted.Add(budget.MemoryUse)
-	enough := int64(s.config.Load().Memory) / 10 * 9
+	enough := limit / 10 * 9
 	for _, session := range s.byBacklog() {
 		if s.memory.Total() <= enough {
 			return
