@@ -90,8 +90,11 @@ func (s *Session) check(b *Batch) {
 func (s *Session) pingLocked(b *Batch, now instant) {
 	s.pulse = pinged
 	s.beat = max(s.beat, now-instant(2*s.config.tick())) + instant(s.config.PingTimeout)
-	if s.ws != nil {
+	switch {
+	case s.ws != nil:
 		s.excuseLocked(s.ws.resume)
+	case s.post != nil:
+		s.excuseLocked(s.post.until)
 	}
 	f := pingPacket
 	if s.kind == PlainText {

@@ -237,6 +237,7 @@ var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 type post struct {
 	rc    *http.ResponseController
 	ended chan struct{} // closed with the session; nil unless the POST waits for that
+	until instant       // when its wait is over; 0: it does not wait
 
 	overlapped bool // another came meanwhile
 }

@@ -115,7 +115,7 @@ func (s *Session) excusePost(wait time.Duration) (ended <-chan struct{}) {
 		close(c)
 		return c
 	}
-	s.post.ended = c
-	s.excuseLocked(s.server.now() + instant(wait))
+	s.post.ended, s.post.until = c, s.server.now()+instant(wait)
+	s.excuseLocked(s.post.until)
 	return c
 }

@@ -131,6 +131,30 @@ func TestBytesOfPosts(t *testing.T) {
 	})
 }
 
+// The same over polling, where the answer to a ping comes behind a POST that
+// waits.
+func TestPostsOutlivePings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := pipe(t, engine.Config{
+			PingInterval: time.Second, PingTimeout: 500 * time.Millisecond,
+			Bytes: budget.Rate{PerSecond: 100_000, Burst: 100_000},
+		})
+		tally(s)
+		q := s.poller()
+		body := "4000000" + strings.Repeat("x", 500_000-7)
+		s.expect(s.do("POST", q, body), 200, "ok")
+		ping := s.later("GET", q, "")
+		began := time.Now()
+		s.expect(s.do("POST", q, body), 200, "ok")
+		if d := time.Since(began); d < 3*time.Second {
+			t.Errorf("the second POST took %v", d)
+		}
+		s.expect(<-ping, 200, "2")
+		s.expect(s.do("POST", q, "3"), 200, "ok")
+		s.echo.stillOpen(t)
+	})
+}
+
 // A pause delays no end.
 func TestCloseDuringPause(t *testing.T) {
 	c := engine.Config{Bytes: budget.Rate{PerSecond: 1, Burst: 1}}
