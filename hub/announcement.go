@@ -48,7 +48,7 @@ func (p *pace) spend(now time.Time, bytes int) {
 	if p.free.Before(now) {
 		p.free = now
 	}
-	p.free = p.free.Add(time.Duration(bytes) * time.Second / maxAnnounced)
+	p.free = p.free.Add(time.Duration(bytes) * (time.Second / maxAnnounced)) // in this order it does not overflow
 }
 
 // tellOne tells one audience at least something of what it does not know. It

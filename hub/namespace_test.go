@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 )
 
 // TestRoomIndex compares the room index with a naive one through random joins,
@@ -81,5 +82,15 @@ func checkIndex(t *testing.T, n *Namespace, model map[*Socket]map[string]bool) {
 	}
 	if len(n.all.members) != len(model) || len(n.byID) != len(model) {
 		t.Fatalf("%d sockets in all, %d by id, want %d", len(n.all.members), len(n.byID), len(model))
+	}
+}
+
+// One announcement is limited in its list, not in its receivers.
+func TestPaceOfMany(t *testing.T) {
+	var p pace
+	now := time.Now()
+	p.spend(now, 20_000_000_000)
+	if wait := p.next().Sub(now); wait != 20_000*time.Second {
+		t.Errorf("the next may go out in %v", wait)
 	}
 }
