@@ -98,7 +98,10 @@ func checkProtocol(name string) error {
 
 func (h *Handler) checkNamespaces() error {
 	seen := map[string]bool{}
-	for _, n := range h.Namespaces {
+	for i, n := range h.Namespaces {
+		if n == nil {
+			return fmt.Errorf("namespaces[%d] is null", i)
+		}
 		if err := n.check(); err != nil {
 			return err
 		}

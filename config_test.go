@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 func TestAutoConnections(t *testing.T) {
@@ -75,6 +77,22 @@ func TestNamespaceLimitsInJSON(t *testing.T) {
 		name, _, _ := strings.Cut(fields.Field(i).Tag.Get("json"), ",")
 		if err := checkOfNamespace(name); err == nil && name != "rooms" && name != "connections_per_user" {
 			t.Errorf("%s is refused without a reason", name)
+		}
+	}
+}
+
+// What makes no sense in JSON is an error when it is loaded, as it is in a
+// Caddyfile.
+func TestJSONErrors(t *testing.T) {
+	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		`{"namespaces": [null]}`: "namespaces[0] is null",
+	} {
+		if _, err := ctx.LoadModuleByID("http.handlers.realtime", json.RawMessage(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", text, err, want)
 		}
 	}
 }
