@@ -171,7 +171,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser) error {
 	case "client":
 		return oneArg(d, &h.Client)
 	case "ping":
-		return h.unmarshalPing(d)
+		return h.checked(d, h.unmarshalPing(d))
 	case "max_message":
 		return h.checked(d, sizeArg(d, &h.MaxMessage))
 	case "compression":

@@ -61,7 +61,10 @@ type NamedNamespace struct {
 	Namespace
 }
 
-const maxMaxMessage = 1 << 30 // beyond it, a client's message is no message any more
+const (
+	maxMaxMessage = 1 << 30                        // beyond it, a client's message is no message any more
+	maxPing       = caddy.Duration(24 * time.Hour) // beyond it, nobody is missed
+)
 
 // check reports the first setting that makes no sense. Zero values mean
 // defaults and are fine.
@@ -71,6 +74,8 @@ func (h *Handler) check() error {
 		return fmt.Errorf("path %q does not begin with a slash", h.Path)
 	case h.PingInterval < 0 || h.PingTimeout < 0:
 		return errors.New("ping: interval and timeout must be positive")
+	case max(h.PingInterval, h.PingTimeout) > maxPing:
+		return errors.New("ping: interval and timeout are at most 24h")
 	case h.MaxMessage < 0 || h.MaxMessage > maxMaxMessage:
 		return errors.New("max_message must be between 1 byte and 1GiB")
 	case h.Compression < 0:

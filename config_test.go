@@ -89,7 +89,8 @@ func TestJSONErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for text, want := range map[string]string{
-		`{"namespaces": [null]}`: "namespaces[0] is null",
+		`{"namespaces": [null]}`:  "namespaces[0] is null",
+		`{"ping_timeout": "25h"}`: "at most 24h",
 	} {
 		if _, err := ctx.LoadModuleByID("http.handlers.realtime", json.RawMessage(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", text, err, want)

@@ -64,10 +64,10 @@ type Handler struct {
 	Client string `json:"client,omitempty"`
 
 	// The time between a client's answer to a ping and the next ping; also
-	// the longest that an idle poll takes. Default: 25s.
+	// the longest that an idle poll takes. At most 24h. Default: 25s.
 	PingInterval caddy.Duration `json:"ping_interval,omitempty"`
 
-	// The time a client has to answer a ping. Default: 20s.
+	// The time a client has to answer a ping. At most 24h. Default: 20s.
 	PingTimeout caddy.Duration `json:"ping_timeout,omitempty"`
 
 	// The largest message that a client may send, in bytes, binary
