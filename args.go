@@ -132,12 +132,18 @@ func duration(s string) (caddy.Duration, error) {
 	return caddy.Duration(v), nil
 }
 
+// maxAmount is what JSON, into which Caddy translates a Caddyfile, carries as
+// it is. No machine has as much.
+const maxAmount = min(1<<53, math.MaxInt)
+
 // size is a positive number of bytes; 1MB is 1,000,000 of them, 1MiB 1,048,576.
 func size(s string) (int, error) {
 	n, err := humanize.ParseBytes(s)
 	switch {
-	case err != nil || n > math.MaxInt:
+	case err != nil:
 		return 0, fmt.Errorf("%q is no size such as 1MB", s)
+	case n > maxAmount:
+		return 0, fmt.Errorf("%q is too much", s)
 	case n == 0:
 		return 0, errors.New("the size is 0")
 	}
@@ -170,7 +176,10 @@ func count(s string) (int, error) {
 
 func positive(s string) (int, error) {
 	n, err := strconv.Atoi(s)
-	if err != nil || n <= 0 {
+	switch {
+	case n > maxAmount: // also what is out of range
+		return 0, fmt.Errorf("%q is too much", s)
+	case err != nil || n <= 0:
 		return 0, fmt.Errorf("%q is no positive number", s)
 	}
 	return n, nil
