@@ -91,7 +91,7 @@ func (h *Handler) check() error {
 			return err
 		}
 	}
-	return h.checkNamespaces()
+	return cmp.Or(h.Limits.check(), h.checkNamespaces())
 }
 
 func checkProtocol(name string) error {

@@ -89,8 +89,10 @@ func TestJSONErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for text, want := range map[string]string{
-		`{"namespaces": [null]}`:  "namespaces[0] is null",
-		`{"ping_timeout": "25h"}`: "at most 24h",
+		`{"namespaces": [null]}`:                                 "namespaces[0] is null",
+		`{"limits": {"events": {"per_second": 5, "burst": -5}}}`: "limits: events: the burst is negative",
+		`{"limits": {"fanout": {"burst": 5}}}`:                   "limits: fanout: a burst needs per_second beside it",
+		`{"ping_timeout": "25h"}`:                                "at most 24h",
 	} {
 		if _, err := ctx.LoadModuleByID("http.handlers.realtime", json.RawMessage(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", text, err, want)

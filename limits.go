@@ -2,6 +2,8 @@ package realtime
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"math"
 	"runtime/debug"
 	"time"
@@ -90,6 +92,16 @@ type Rate struct {
 	Burst int `json:"burst,omitempty"`
 }
 
+func (r Rate) check() error {
+	switch {
+	case r.Burst < 0:
+		return errors.New("the burst is negative")
+	case r.Burst > 0 && r.PerSecond == 0:
+		return errors.New("a burst needs per_second beside it")
+	}
+	return nil
+}
+
 func (r Rate) or(d Rate) Rate {
 	if r.PerSecond == 0 {
 		return d
@@ -102,6 +114,24 @@ func (r Rate) budget() budget.Rate {
 		return budget.Rate{}
 	}
 	return budget.Rate{PerSecond: float64(r.PerSecond), Burst: float64(cmp.Or(r.Burst, r.PerSecond))}
+}
+
+// check finds what only JSON can say. l may be nil.
+func (l *Limits) check() error {
+	if l == nil {
+		return nil
+	}
+	for _, rate := range []struct {
+		name string
+		Rate
+	}{
+		{"connect_rate", l.ConnectRate}, {"accept", l.Accept}, {"events", l.Events}, {"bytes", l.Bytes}, {"fanout", l.Fanout},
+	} {
+		if err := rate.check(); err != nil {
+			return fmt.Errorf("limits: %s: %w", rate.name, err)
+		}
+	}
+	return nil
 }
 
 // orDefaults returns the limits in the engine's and the hub's terms.
