@@ -72,6 +72,8 @@ func (h *Handler) check() error {
 	switch {
 	case h.Path != "" && h.Path[0] != '/':
 		return fmt.Errorf("path %q does not begin with a slash", h.Path)
+	case strings.ContainsAny(h.Path, "*?#{"):
+		return fmt.Errorf("path %q is taken literally: it has no wildcards, queries or placeholders; all below it is the endpoint's", h.Path)
 	case h.PingInterval < 0 || h.PingTimeout < 0:
 		return errors.New("ping: interval and timeout must be positive")
 	case max(h.PingInterval, h.PingTimeout) > maxPing:
