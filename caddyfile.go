@@ -327,12 +327,10 @@ func (n *Namespace) unmarshalUse(d *caddyfile.Dispenser) error {
 	if len(names) == 0 {
 		return d.ArgErr()
 	}
-	for _, name := range names {
-		if _, err := rules.LoadPreset(name); err != nil {
-			return d.WrapErr(err)
-		}
-	}
 	n.Use = append(n.Use, names...)
+	if _, err := n.presets(); err != nil {
+		return d.WrapErr(err)
+	}
 	return nil
 }
 

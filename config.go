@@ -280,15 +280,31 @@ func (n *Namespace) loadAuth(ctx caddy.Context) (hub.Authenticator, error) {
 	return authenticator, nil
 }
 
+// presets loads those in use.
+func (n *Namespace) presets() ([]rules.Preset, error) {
+	var list []rules.Preset
+	for i, name := range n.Use {
+		if slices.Contains(n.Use[:i], name) {
+			return nil, fmt.Errorf("preset %s is in use already", name)
+		}
+		preset, err := rules.LoadPreset(name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, preset)
+	}
+	return list, nil
+}
+
 // compile makes a policy of the namespace's rules and presets, and what its
 // sockets are told of each other.
 func (n *Namespace) compile(o rules.Options, announce *rules.Presence) (set *rules.Set, p hub.PresenceConfig, err error) {
+	used, err := n.presets()
+	if err != nil {
+		return nil, p, err
+	}
 	var presets [][]rules.Rule
-	for _, name := range n.Use {
-		preset, err := rules.LoadPreset(name)
-		if err != nil {
-			return nil, p, err
-		}
+	for _, preset := range used {
 		presets = append(presets, preset.Rules)
 		announce = announce.Or(preset.Presence)
 	}

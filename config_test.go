@@ -90,6 +90,7 @@ func TestJSONErrors(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		`{"namespaces": [null]}`:                                 "namespaces[0] is null",
+		`{"use": ["rejoin", "rejoin"]}`:                          "preset rejoin is in use already",
 		`{"path": "/socket.io/?token=x"}`:                        "taken literally",
 		`{"limits": {"events": {"per_second": 5, "burst": -5}}}`: "limits: events: the burst is negative",
 		`{"limits": {"fanout": {"burst": 5}}}`:                   "limits: fanout: a burst needs per_second beside it",
