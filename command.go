@@ -21,8 +21,11 @@ func init() {
 	})
 }
 
-// addCommands makes cmd the parent of the module's commands.
+// addCommands makes cmd the parent of the module's commands. A parent that does
+// not run succeeds with whatever it is given: a typo would pass for a test.
 func addCommands(cmd *cobra.Command) {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	cmd.AddCommand(tokenCommand(), testCommand(), presetCommand())
 }
 

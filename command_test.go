@@ -14,13 +14,14 @@ import (
 
 // runCommand runs `caddy realtime <args>` and returns what it prints.
 func runCommand(args ...string) (string, error) {
-	cmd := &cobra.Command{Use: "realtime", SilenceUsage: true, SilenceErrors: true}
+	caddy, cmd := &cobra.Command{Use: "caddy", SilenceUsage: true, SilenceErrors: true}, &cobra.Command{Use: "realtime"}
 	addCommands(cmd)
+	caddy.AddCommand(cmd)
 	var out bytes.Buffer
-	cmd.SetOut(&out)
-	cmd.SetErr(&out)
-	cmd.SetArgs(args)
-	err := cmd.Execute()
+	caddy.SetOut(&out)
+	caddy.SetErr(&out)
+	caddy.SetArgs(append([]string{"realtime"}, args...))
+	err := caddy.Execute()
 	return out.String(), err
 }
 
@@ -142,6 +143,15 @@ func TestCommandToken(t *testing.T) {
 		if out, err := runCommand(append([]string{"token"}, test.args...)...); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(out, secret) {
 			t.Errorf("%q: %v, want %s", test.args, err, test.want)
 		}
+	}
+}
+
+func TestUnknownCommand(t *testing.T) {
+	if out, err := runCommand("tset", commandsCaddyfile, "ping"); err == nil || !strings.Contains(err.Error(), `unknown command "tset"`) {
+		t.Errorf("%v, %s", err, out)
+	}
+	if out, err := runCommand(); err != nil || !strings.Contains(out, "preset") {
+		t.Errorf("%v, %s", err, out)
 	}
 }
 
