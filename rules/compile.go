@@ -222,6 +222,8 @@ func (s *Set) add(env *cel.Env, r placedRule) error {
 	}
 	c := &compiler{scope: scope{env: env}, set: s, kind: kindOf(r.Event), code: s.code(r.Event), end: new(int), event: r.Event}
 	c.code.starts = append(c.code.starts, len(c.code.ops))
+	c.where = r.where
+	c.warnOfName()
 	if err := c.block(r.Steps, r.path); err != nil {
 		return err
 	}

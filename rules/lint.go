@@ -132,6 +132,13 @@ var rootNames = func() map[root]string {
 	return names
 }()
 
+// warnOfName warns of a rule for what Node's server calls a new socket.
+func (c *compiler) warnOfName() {
+	if c.event == "connection" {
+		c.warn("on connection: this is an event that clients would have to send; when one connects, on connect runs")
+	}
+}
+
 // learn remembers what the condition checked last makes sure of. One that must
 // hold, else the event is refused, may select from user: for nobody it does
 // not hold.
