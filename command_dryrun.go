@@ -47,7 +47,7 @@ FORBIDDEN.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.args, "args", "", "the event's arguments, a JSON array")
-	flags.StringVar(&f.user, "user", "", "the user's id, or the token's claims as a JSON object; default: anonymous")
+	flags.StringVar(&f.user, "user", "", "the user's id, or the token's claims as a JSON object; default: anonymous, if auth allows that")
 	flags.StringSliceVar(&f.rooms, "rooms", nil, "the rooms that the socket is in, separated by commas")
 	flags.StringVar(&f.data, "data", "", "socket.data, a JSON object")
 	flags.StringVar(&f.handshake, "handshake", "", "keys of socket.handshake, a JSON object")
@@ -69,6 +69,9 @@ func (f *testFlags) run(w io.Writer, path, event string) error {
 	n, allowRooms, err := h.namespace(f.namespace)
 	if err != nil {
 		return err
+	}
+	if f.user == "" && h.anonymity(n) == rules.NobodyAnonymous {
+		return errors.New("auth lets nobody in without a token: say who it is with --user")
 	}
 	socket := dryrun.Socket{Namespace: f.namespace, Rooms: f.rooms, Data: raw(f.data), Handshake: raw(f.handshake)}
 	if err := socket.Identify(f.user); err != nil {

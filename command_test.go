@@ -85,6 +85,8 @@ func steadyText(s string) string {
 func TestCommandTestErrors(t *testing.T) {
 	empty := writeFile(t, "Caddyfile", "localhost {\n}\n")
 	wrong := writeFile(t, "Caddyfile", "localhost {\n\trealtime {\n\t\ton x {\n\t\t\tack nobody\n\t\t}\n\t}\n}\n")
+	closed := writeFile(t, "Caddyfile", "localhost {\n\trealtime {\n\t\tauth jwt {\n\t\t\tsecret {env.X}\n\t\t}\n"+
+		"\t\tnamespace /open {\n\t\t\tauth jwt {\n\t\t\t\tsecret {env.X}\n\t\t\t\toptional\n\t\t\t}\n\t\t}\n\t}\n}\n")
 	for _, test := range []struct {
 		args []string
 		want string
@@ -95,8 +97,11 @@ func TestCommandTestErrors(t *testing.T) {
 		{[]string{commandsCaddyfile, "ping"}, "choose a hub: main, other"},
 		{[]string{commandsCaddyfile, "ping", "--hub", "x"}, "choose a hub: main, other"},
 		{[]string{commandsCaddyfile}, "accepts 2 arg(s)"},
+		{[]string{closed, "x"}, "say who it is with --user"},
+		{[]string{closed, "x", "--namespace", "/open", "--expect", "UNKNOWN_EVENT"}, ""},
+		{[]string{closed, "x", "--user", "ann", "--expect", "UNKNOWN_EVENT"}, ""},
 	} {
-		if _, err := runCommand(append([]string{"test"}, test.args...)...); err == nil || !strings.Contains(err.Error(), test.want) {
+		if _, err := runCommand(append([]string{"test"}, test.args...)...); (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%q: %v, want %s", test.args, err, test.want)
 		}
 	}

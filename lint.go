@@ -75,11 +75,7 @@ func (h *Handler) checkRules() error {
 }
 
 func (h *Handler) checkNamespaceRules(n *Namespace) error {
-	auth := n.AuthRaw
-	if auth == nil {
-		auth = h.AuthRaw
-	}
-	set, _, err := n.compile(rules.Options{AllowRooms: cmp.Or(n.AllowRooms, h.AllowRooms), Anonymity: anonymity(auth)}, cmp.Or(n.Presence, h.Presence))
+	set, _, err := n.compile(rules.Options{AllowRooms: cmp.Or(n.AllowRooms, h.AllowRooms), Anonymity: h.anonymity(n)}, cmp.Or(n.Presence, h.Presence))
 	if err != nil {
 		return err
 	}
@@ -105,9 +101,13 @@ func (h *Handler) lintRules() error {
 	return nil
 }
 
-// anonymity is what the JSON of an authenticator says of clients without a
-// token.
-func anonymity(auth json.RawMessage) rules.Anonymity {
+// anonymity is what the JSON of the namespace's authenticator says of clients
+// without a token.
+func (h *Handler) anonymity(n *Namespace) rules.Anonymity {
+	auth := n.AuthRaw
+	if auth == nil {
+		auth = h.AuthRaw
+	}
 	if auth == nil {
 		return rules.EverybodyAnonymous
 	}
