@@ -115,6 +115,16 @@ describe("the chat page", () => {
     await alan.getByText("Ada left").waitFor();
   });
 
+  test("on a small phone the page stands still, and its title is whole", limit, async () => {
+    const ada = await logIn("Ada", { viewport: { width: 320, height: 568 }, isMobile: true, hasTouch: true, reducedMotion: "reduce" });
+    for (let n = 1; n <= 20; n++) await say(ada, `message ${n}`);
+    await until(async () => (await states(ada)).filter((state) => state === "sent").length === 20, "all to be sent");
+    const beyond = await ada.evaluate(() => document.documentElement.scrollHeight - innerHeight);
+    assert.equal(beyond, 0, "only the messages scroll");
+    const cut = await ada.locator("#title").evaluate((title) => title.scrollWidth - title.clientWidth);
+    assert.equal(cut, 0, "the room's name can be read");
+  });
+
   test("a private message reaches that person only", limit, async () => {
     const [ada, alan, grace] = [await logIn("Ada"), await logIn("Alan"), await logIn("Grace")];
     await person(ada, "Alan").click();

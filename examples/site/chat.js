@@ -211,7 +211,7 @@ const transports = { websocket: "WebSocket", polling: "HTTP polling" };
 function showConnection(transport) {
 	$("state").dataset.state = state;
 	$("go").textContent = state === "offline" ? "Go online" : "Go offline";
-	if (transport || state !== "live") $("state-text").textContent = states[state] + (transport ? ` · ${transports[transport] ?? transport}` : "");
+	if (transport || state !== "live") $("state-text").replaceChildren(states[state], ...(transport ? [element("span", { className: "transport" }, ` · ${transports[transport] ?? transport}`)] : []));
 
 	const waiting = pending.size === 1 ? "1 message waits" : `${pending.size} messages wait`;
 	const why = state === "offline" ? "You are offline." : "The server does not answer.";
