@@ -3,11 +3,14 @@ package realtime
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const metricsSecret = "a secret of at least thirty-two bytes"
@@ -86,6 +89,22 @@ func TestMetricsDoNotGrow(t *testing.T) {
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s", want)
+		}
+	}
+}
+
+func TestDocumentedMetrics(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(chan *prometheus.Desc, 100)
+	processMetrics.Describe(all)
+	close(all)
+	name := regexp.MustCompile(`"caddy_realtime_(\w+)"`)
+	for d := range all {
+		if m := name.FindStringSubmatch(d.String()); m == nil || !strings.Contains(string(readme), "`"+m[1]+"`") {
+			t.Errorf("the README has no %s", d)
 		}
 	}
 }
