@@ -144,6 +144,7 @@ func TestCommandToken(t *testing.T) {
 		{[]string{"--sub", "a"}, "at least one of the flags"},
 		{[]string{"--secret", secret, "--sub", "a", "--claim", "x"}, "not of the form name=value"},
 		{[]string{"--secret", secret, "--sub", "a", "--ttl", "-1s"}, "longer than nothing"},
+		{[]string{"--secret", secret, "--sub", ""}, "sub is empty"},
 	} {
 		if out, err := runCommand(append([]string{"token"}, test.args...)...); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(out, secret) {
 			t.Errorf("%q: %v, want %s", test.args, err, test.want)

@@ -55,8 +55,11 @@ JSON, and else a string.`,
 }
 
 func (f *tokenFlags) token() (string, error) {
-	if f.ttl <= 0 {
+	switch {
+	case f.ttl <= 0:
 		return "", errors.New("the ttl must be longer than nothing")
+	case f.sub == "" && len(f.claims) == 0:
+		return "", errors.New("sub is empty: a token without a user is good for nothing")
 	}
 	secret, err := f.loadSecret()
 	if err != nil {
