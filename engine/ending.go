@@ -117,7 +117,7 @@ func (s *Session) endLocked(reason Reason, how ending) {
 	if s.post != nil && s.post.ended != nil {
 		close(s.post.ended)
 	}
-	s.resumeLocked(0)
+	s.resumeLocked(never)
 	s.endPollingLocked()
 	if !s.entered {
 		go s.conclude()
@@ -224,7 +224,7 @@ func (s *Session) finish() {
 
 func (s *Session) finishLocked() {
 	s.state = gone
-	s.resumeLocked(0)
+	s.resumeLocked(never)
 	s.unholdLocked()
 	s.outbox, s.head, s.offset, s.queued = nil, 0, 0, 0
 }

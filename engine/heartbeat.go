@@ -59,6 +59,7 @@ func (s *Session) check(b *Batch) {
 	defer s.mu.Unlock()
 	due := func(t instant) bool { return t > 0 && t <= now }
 	if s.state != open {
+		s.resumeLocked(now)
 		if s.state == closing && due(s.lingerDue) {
 			s.lingerDue = 0
 			go s.hangUp()
@@ -116,14 +117,14 @@ func (s *Session) scheduleLocked() {
 		earliest(s.establish)
 		earliest(s.inputDue)
 		earliest(s.upgradeDue)
-		if s.ws != nil {
-			earliest(s.ws.resume)
-		}
 		if s.marked > 0 {
 			earliest(s.stalled)
 		}
 	} else {
 		earliest(s.lingerDue)
+	}
+	if s.ws != nil {
+		earliest(s.ws.resume)
 	}
 	if next > 0 && s.state != gone {
 		s.server.wheel.schedule(s, next)

@@ -11,6 +11,8 @@ const (
 	shared  = 10               // sessions' worth of input that those with one account have together
 	maxWait = 30 * time.Second // of a POST, well below what servers wait for a body
 
+	farewellPause = 100 * time.Millisecond // between the reads of a flood whose session has ended
+
 	never instant = math.MaxInt64
 )
 
@@ -50,7 +52,10 @@ func (c *conn) pause(b *Batch) bool {
 		if s.state == gone || n == 0 {
 			return false
 		}
-		c.resume = never // its end is due soon, and what it sends until then means nothing
+		// What it sends now means nothing, but behind it may be the answer
+		// to our close frame.
+		c.resume = s.server.now() + instant(farewellPause)
+		s.scheduleLocked()
 		return true
 	}
 	c.resume = s.server.now() + instant(wait)
@@ -62,12 +67,12 @@ func (c *conn) pause(b *Batch) bool {
 	return true
 }
 
-// resumeLocked reads again from a connection whose pause is over at t. It is
-// over anyway when the session ends, and when the connection does: then the
-// reader has to find that.
+// resumeLocked reads again from a connection whose pause is over at t. Any is
+// at never, for when the session ends or the connection does: then the reader
+// has to find that.
 func (s *Session) resumeLocked(t instant) {
 	c := s.ws
-	if c == nil || c.resume == 0 || c.resume > t && s.state == open {
+	if c == nil || c.resume == 0 || c.resume > t {
 		return
 	}
 	c.resume = 0
