@@ -312,7 +312,7 @@ describe("reasons of disconnects", () => {
   };
 
   const places = {
-    "token expired": () => [urls.MEMBERS, { auth: { token: jwt({ sub: "ann", exp: inSeconds(1) }) } }],
+    "token expired": () => [urls.MEMBERS, { auth: { token: jwt({ sub: "ann", exp: inSeconds(3) }) } }],
     "ping timeout": () => [urls.IMPATIENT],
   };
 

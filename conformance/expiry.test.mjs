@@ -80,7 +80,7 @@ describe("expiry and refresh", { concurrency: true, ...limit }, () => {
         reconnection: true,
         reconnectionDelay: 50,
         auth: (cb) => {
-          given.push(token(`retry-${transport}`, given.length === 0 ? 2 : 600));
+          given.push(token(`retry-${transport}`, given.length === 0 ? 4 : 600));
           cb({ token: given.at(-1) });
         },
       });
@@ -99,7 +99,7 @@ describe("expiry and refresh", { concurrency: true, ...limit }, () => {
   test("a refreshed socket stays the same, in the same rooms", limit, async () => {
     const others = await watcher();
     const told = heard(others, "refreshed");
-    const socket = await connected(caddy.url, { auth: { token: token("fresh", 3, { role: "guest" }) } });
+    const socket = await connected(caddy.url, { auth: { token: token("fresh", 5, { role: "guest" }) } });
     const { id } = socket;
     await call(socket, "join", "lobby");
     await next(socket, "token-expired");
@@ -134,7 +134,7 @@ describe("expiry and refresh", { concurrency: true, ...limit }, () => {
     const done = heard(others, "done");
     const left = new Queue();
     others.on("left", (who, why) => who === "expiring" && left.put(why));
-    const socket = await connected(caddy.url, { auth: { token: token("expiring", 1) } });
+    const socket = await connected(caddy.url, { auth: { token: token("expiring", 3) } });
     const question = next(socket, "question");
     socket.emit("slowly"); // and 20 s for an answer that never comes
     await question;
@@ -163,7 +163,7 @@ describe("expiry and refresh", { concurrency: true, ...limit }, () => {
     const others = await watcher();
     const left = new Queue();
     others.on("left", (who, why) => who === "leaver" && left.put(why));
-    await connected(caddy.url, { auth: { token: token("leaver", 1) } });
+    await connected(caddy.url, { auth: { token: token("leaver", 3) } });
     assert.equal(await left.next("on disconnect"), "token expired");
   });
 
@@ -173,9 +173,9 @@ describe("expiry and refresh", { concurrency: true, ...limit }, () => {
     ws.on("message", (data) => frames.put(JSON.parse(data)));
     ws.on("close", () => frames.end(new Error("closed")));
     await within(new Promise((resolve) => ws.once("open", resolve)), "the WebSocket");
-    ws.send(JSON.stringify({ auth: { token: token("plain", 2) } }));
+    ws.send(JSON.stringify({ auth: { token: token("plain", 4) } }));
     assert.equal((await frames.next()).open.user.id, "plain");
-    ws.send(JSON.stringify({ event: "auth-refresh", args: [{ token: token("plain", 4) }], id: 1 }));
+    ws.send(JSON.stringify({ event: "auth-refresh", args: [{ token: token("plain", 6) }], id: 1 }));
     assert.deepEqual(await frames.next(), { ack: 1, args: [] });
     assert.deepEqual(await frames.next(), { event: "token-expired", args: [] });
     await assert.rejects(frames.next("the end"), /closed/);

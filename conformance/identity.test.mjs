@@ -205,7 +205,7 @@ describe("a public key in a file", () => {
   });
 
   test("on_expiry keep: who is in stays, and comes in no more", limit, async () => {
-    const token = pemKey.token({ ...ours, sub: "ann", exp: inSeconds(2) });
+    const token = pemKey.token({ ...ours, sub: "ann", exp: inSeconds(4) });
     const kept = await enter(`${urls.PORT}/kept`, token);
     const told = heard(kept, "token-expired");
     const other = await enter(urls.PORT, token);
