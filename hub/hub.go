@@ -147,10 +147,11 @@ func (h *Hub) Update(c Config) {
 	h.mu.Lock()
 	h.refusals.know(c.Namespaces)
 	h.config.Store(&c)
-	var gone []*Namespace
+	var stay, gone []*Namespace
 	for name, n := range h.namespaces {
 		if spec := c.namespace(name); spec != nil {
 			n.follow(spec)
+			stay = append(stay, n)
 		} else {
 			h.forgetLocked(n)
 			gone = append(gone, n)
@@ -161,6 +162,9 @@ func (h *Hub) Update(c Config) {
 	for _, n := range gone {
 		n.close()
 		h.settle(n)
+	}
+	for _, n := range stay {
+		h.insist("presence", n.announcer.round) // now: who comes next is news
 	}
 }
 
