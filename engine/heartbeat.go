@@ -46,9 +46,24 @@ func (s *Session) touchLocked() {
 func (s *Session) pong() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.pulse != calm {
+		s.answered = s.pinged
+	}
 	s.pulse = calm
 	s.beat = s.server.now() + instant(s.config.PingInterval)
 	s.scheduleLocked()
+}
+
+// Received is a time of which the client surely has all that was queued for it
+// before: it has answered a ping that was queued then. It is zero if there was
+// none.
+func (s *Session) Received() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.answered == 0 {
+		return time.Time{}
+	}
+	return s.server.start.Add(time.Duration(s.answered))
 }
 
 // check does what is due. The wheel calls it, and every request that touches
@@ -89,7 +104,7 @@ func (s *Session) check(b *Batch) {
 // pingLocked queues a ping. The wait for its answer begins at the moment it
 // was due, unless we are so late that it would be unfair.
 func (s *Session) pingLocked(b *Batch, now instant) {
-	s.pulse = pinged
+	s.pulse, s.pinged = pinged, now
 	s.beat = max(s.beat, now-instant(2*s.config.tick())) + instant(s.config.PingTimeout)
 	switch {
 	case s.ws != nil:

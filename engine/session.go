@@ -71,6 +71,8 @@ type Session struct {
 
 	// When something is due; 0: nothing.
 	beat       instant // the next ping, or the end of the wait for a pong
+	pinged     instant // when the last ping was queued
+	answered   instant // and the last that was answered; 0: none was
 	establish  instant
 	inputDue   instant // a begun message must be complete
 	upgradeDue instant

@@ -120,6 +120,7 @@ func (a *announcer) tellNewcomers(b *engine.Batch, room string, au *audience, re
 // announce emits e to sockets of this node: every node announces to its own.
 // It returns the bytes that each receiver counts for.
 func (n *Namespace) announce(b *engine.Batch, e *Emission) (bytes int) {
+	e.transient = true
 	o := newOutgoing(parser.Packet{Type: parser.Event, ID: parser.NoID, Namespace: n.wire, Name: []byte(e.Event), Args: e.Args})
 	defer o.free()
 	n.emit(b, nil, e, o)

@@ -30,6 +30,7 @@ type outgoing struct {
 	packet   parser.Packet
 	frames   [codecCount]*engine.Frames
 	volatile bool
+	offset   uint64 // in the history, for clients that can be recovered; 0: none
 }
 
 var outgoings = sync.Pool{New: func() any { return new(outgoing) }}
@@ -55,7 +56,11 @@ func (o *outgoing) encoded(c codecID) *engine.Frames {
 	f := o.frames[c]
 	if f == nil {
 		buf := scratch.Get().(*[]byte)
-		head, binary, attachments := codecs[c].Encode((*buf)[:0], &o.packet)
+		p := &o.packet
+		if o.offset != 0 && c == socketIO {
+			p = offset(p, o.offset)
+		}
+		head, binary, attachments := codecs[c].Encode((*buf)[:0], p)
 		f = engine.NewFrames(codecs[c].kind, head, binary, attachments)
 		o.frames[c] = f
 		if cap(head) <= maxScratch {
@@ -85,6 +90,11 @@ func (n *Namespace) emit(b *engine.Batch, from *Socket, e *Emission, o *outgoing
 	defer n.mu.RUnlock()
 	if r := n.payLocked(b, from, e, e.Args.Len()); r != nil {
 		return r
+	}
+	if h := &n.history; h.on() && !e.transient {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.recordLocked(from, e, o)
 	}
 	switch {
 	case e.Scope == ToSelf:

@@ -465,6 +465,7 @@ func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
 		s.turnAway(b, r)
 		return
 	}
+	s.settleRecovery(b, true)
 	s.watchExpiry(c.peer.identity)
 	s.session.Established()
 	s.ns.hub.log().Debug("socket joined", "socket_id", s.id, "namespace", s.ns.name, "remote_ip", s.session.Handshake().RemoteIP)
@@ -476,7 +477,8 @@ func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
 // hello sends the CONNECT answer. The caller holds Namespace.mu: whoever ends
 // the socket waits for it, and the witness hears of the end later.
 func (s *Socket) hello(b *engine.Batch) {
-	p := parser.Packet{Type: parser.Connect, ID: parser.NoID, Namespace: s.ns.wire, Data: object("sid", s.id)}
+	s.replay(b)
+	p := parser.Packet{Type: parser.Connect, ID: parser.NoID, Namespace: s.ns.wire, Data: s.connectData()}
 	if s.client.codec == plainJSON && s.ns.name == "/" {
 		p = s.plainOpen()
 	}

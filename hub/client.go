@@ -228,6 +228,8 @@ func (c *client) begin(b *engine.Batch, namespace, payload []byte) (*Socket, Aut
 	s := &Socket{
 		id: newSocketID(), ns: ns, client: c, session: c.session, auth: publicAuth(payload, a != nil),
 		running: true, // its connect call does, from now on
+
+		recovery: ns.newRecoverable(c, payload),
 	}
 	if !c.adopt(s, c.hub.config.Load().NamespacesPerClient) {
 		c.hub.release(ns)

@@ -47,6 +47,9 @@ type Config struct {
 	// times that together. Default: no limits.
 	Events, Fanout budget.Rate
 
+	// Recovery is what sockets that lose their connection find again.
+	Recovery RecoveryConfig
+
 	// Broker connects the hub with other nodes; nil: there are none. It is
 	// taken by New only and stays the caller's to close, after the hub.
 	Broker broker.Broker
@@ -77,8 +80,11 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.WaitingEvents, 64)
 	setDefault(&c.WaitingBytes, 1_000_000)
 	setDefault(&c.PendingAsks, 64)
+	setDefault(&c.Recovery.Bytes, 64_000_000)
 	setDefault(&c.Engine.MaxPayload, 1_000_000)
+	setDefault(&c.Engine.Outbox, 4_000_000)
 	setDefault(&c.Engine.PingInterval, 25*time.Second)
+	setDefault(&c.Engine.PingTimeout, 20*time.Second)
 	setDefault(&c.Engine.InputTimeout, 20*time.Second)
 	c.Namespaces = slices.Clone(c.Namespaces)
 	for i := range c.Namespaces {
@@ -114,6 +120,7 @@ type Hub struct {
 	pace     pace
 	refusals refusals
 	users    budget.Accounts[string] // by their ids
+	past     pastMemory
 
 	mu         sync.Mutex
 	namespaces map[string]*Namespace // guarded by mu
@@ -151,6 +158,7 @@ func (h *Hub) Update(c Config) {
 	for name, n := range h.namespaces {
 		if spec := c.namespace(name); spec != nil {
 			n.follow(spec)
+			n.history.configure(&c)
 			stay = append(stay, n)
 		} else {
 			h.forgetLocked(n)
@@ -174,6 +182,12 @@ func (h *Hub) Update(c Config) {
 func (h *Hub) Close() {
 	h.engine.Close()
 	h.logins.running.Wait()
+	h.mu.Lock()
+	all := slices.Collect(maps.Values(h.namespaces))
+	h.mu.Unlock()
+	for _, n := range all {
+		n.history.end()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, n := range h.namespaces {
@@ -282,6 +296,9 @@ func (h *Hub) forgetLocked(n *Namespace) {
 	n.reuseLocked()
 	delete(h.namespaces, n.name)
 	n.memos.clear()
+	if n.refs == 0 { // else sockets are lost, whom close ends
+		n.history.end()
+	}
 	if n.dynamic {
 		h.dynamic--
 	}
@@ -308,6 +325,7 @@ type counters struct {
 	events                   atomic.Uint64
 	unpublished, undelivered atomic.Uint64 // of the broker
 	exhausted                budget.Counts
+	recoveries               recoveryCounts
 }
 
 // Stats are figures of the moment.
@@ -317,6 +335,7 @@ type Stats struct {
 	Events     uint64            // events from clients so far
 	Refused    uint64            // of these, and of CONNECTs, refused
 	Refusals   []RefusalStats    // the same by event and code
+	Recoveries map[string]uint64 // attempts to recover a socket, by what became of them
 	Exhausted  map[string]uint64 // how often each limit said no, the engine's among them
 	Panics     uint64            // recovered so far, beside the engine's
 	// Emissions that the broker did not take, and those of other nodes that
@@ -340,7 +359,8 @@ func (h *Hub) Stats() Stats {
 		Events: h.counts.events.Load(),
 		Panics: h.panics.Count(),
 
-		Exhausted: map[string]uint64{},
+		Recoveries: h.counts.recoveries.stats(),
+		Exhausted:  map[string]uint64{},
 
 		Unpublished: h.counts.unpublished.Load(),
 		Undelivered: h.counts.undelivered.Load(),

@@ -81,6 +81,8 @@ func (s *Socket) expire(id *auth.Identity) {
 	s.send(b, parser.Packet{Type: parser.Event, ID: parser.NoID, Name: []byte(tokenExpired)})
 }
 
+const reasonExpired = "token expired"
+
 // dismiss disconnects a socket whose token has expired. The client is not
 // told to stay away: it may come back with another token.
 func (s *Socket) dismiss(id *auth.Identity) {
@@ -95,7 +97,7 @@ func (s *Socket) dismiss(id *auth.Identity) {
 	}
 	b := engine.NewBatch()
 	defer b.Flush()
-	s.leave(b, "token expired")
+	s.leave(b, reasonExpired)
 	s.session.Close(engine.ForcedClose)
 }
 

@@ -99,12 +99,13 @@ func (c *call) dispatch() {
 	p := n.policy()
 	switch c.kind {
 	case connectCall:
+		c.recover()
 		p.Connect(c)
 	case eventCall, refreshCall:
 		p.Event(c)
 	case disconnectCall:
 		defer n.hub.release(n)
-		c.stopAllTyping()
+		c.socket.stopAllTyping(c.b)
 		p.Disconnect(c)
 	}
 }

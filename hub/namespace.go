@@ -31,6 +31,7 @@ type Namespace struct {
 	memos      memos
 	typists    typists
 	announcer  announcer
+	history    history
 
 	// mu guards one invariant: the room index and each socket's own list of
 	// rooms say the same.
@@ -81,6 +82,9 @@ func newNamespace(h *Hub, name string, dynamic bool, spec *NamespaceConfig) *Nam
 	}
 	n.memos.holder = holder{h.engine, budget.Dedupe}
 	n.typists.holder = holder{h.engine, budget.Presence}
+	n.history.ns, n.history.holder = n, holder{h.engine, budget.Recovery}
+	n.history.seq, n.history.floor = 1, 1
+	n.history.configure(h.config.Load())
 	n.spec.Store(spec)
 	n.announcer = announcer{ns: n, holder: holder{h.engine, budget.Announcements}, config: spec.Presence, rooms: map[string]*audience{}, busy: map[string]*audience{}}
 	return n
@@ -99,7 +103,7 @@ type admission uint8
 const (
 	admitted admission = iota
 	gone               // the namespace is, or the socket
-	crowded            // the user has too many connections in the namespace
+	crowded            // for now: the user has too many connections in the namespace, or the history moved on
 )
 
 // add makes s a socket of the namespace, in its own rooms. hello is what s
@@ -113,8 +117,14 @@ func (n *Namespace) add(s *Socket, hello func()) admission {
 		return gone
 	case id != "" && !n.mayUserLocked(id):
 		return crowded
+	case !s.gatherMissed():
+		return crowded
 	}
+	s.left = nil
 	n.byID[s.id] = s
+	if r := s.recovery; r != nil && r.appeared != "" && id == "" {
+		n.appearLocked(s, r.appeared)
+	}
 	addMember(&n.all, s)
 	if id != "" {
 		addMember(indexed(n.users, id, UserRoom), s)
@@ -124,18 +134,32 @@ func (n *Namespace) add(s *Socket, hello func()) admission {
 	n.entered(s, "")
 	n.arrived(s, "")
 	hello()
+	if s.recovery != nil {
+		n.resumeLocked(s)
+	}
 	return admitted
 }
 
-// remove takes s out of the namespace and all its rooms; false if it was not
-// in it.
-func (n *Namespace) remove(s *Socket) bool {
+// removal is what became of a socket that was to leave.
+type removal uint8
+
+const (
+	notThere removal = iota
+	removed
+	kept // removed, and may be recovered
+)
+
+// remove takes s out of the namespace and all its rooms.
+func (n *Namespace) remove(s *Socket, reason string) removal {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !s.joined {
-		return false
+		return notThere
 	}
 	s.joined = false
+	if s.recovery != nil {
+		s.recovery.appeared = n.appearing[s]
+	}
 	s.left = s.roomNamesLocked()
 	now, grace := time.Now(), n.grace()
 	n.eachPlaceLocked(s, func(room string) { n.departed(s, room, now, grace) })
@@ -145,7 +169,10 @@ func (n *Namespace) remove(s *Socket) bool {
 		n.removeMemberLocked(s, len(s.rooms)-1)
 	}
 	s.rooms = nil
-	return true
+	if n.history.keep(s, reason) {
+		return kept
+	}
+	return removed
 }
 
 // close disconnects all sockets of a namespace that is gone.
@@ -160,6 +187,7 @@ func (n *Namespace) close() {
 	for _, s := range sockets {
 		s.kick(b)
 	}
+	n.history.end()
 }
 
 // join adds s to rooms; it stops at the first that does not fit.
@@ -177,16 +205,22 @@ func (n *Namespace) join(s *Socket, rooms []Address) *Refusal {
 		if s.plainRoomsLocked() >= limit {
 			return &Refusal{Code: Limit, Message: "Too many rooms"}
 		}
-		r := indexed(n.rooms, a.Name, Room)
-		addMember(r, s)
-		n.index.hold(memberCost)
-		if len(r.members) == 1 {
-			n.index.hold(roomCost + len(r.name))
-		}
-		n.entered(s, r.name)
-		n.arrived(s, r.name)
+		n.joinLocked(s, a.Name)
 	}
 	return nil
+}
+
+// joinLocked adds s to a room that it is not in.
+func (n *Namespace) joinLocked(s *Socket, room string) {
+	r := indexed(n.rooms, room, Room)
+	addMember(r, s)
+	n.index.hold(memberCost)
+	if len(r.members) == 1 {
+		n.index.hold(roomCost + len(r.name))
+	}
+	s.noteJoinLocked(r.name)
+	n.entered(s, r.name)
+	n.arrived(s, r.name)
 }
 
 func (n *Namespace) leave(s *Socket, rooms []Address) {
@@ -196,6 +230,7 @@ func (n *Namespace) leave(s *Socket, rooms []Address) {
 		r := n.rooms[a.Name]
 		if i := s.roomIndexLocked(r); i >= 0 {
 			n.departed(s, r.name, time.Time{}, 0)
+			s.noteLeaveLocked(r.name)
 			n.removeMemberLocked(s, i)
 		}
 	}

@@ -27,7 +27,7 @@ func TestRoomIndex(t *testing.T) {
 			model[s] = map[string]bool{}
 		case rng.IntN(30) == 0:
 			i := rng.IntN(len(sockets))
-			n.remove(sockets[i])
+			n.remove(sockets[i], "")
 			delete(model, sockets[i])
 			sockets = slices.Delete(sockets, i, i+1)
 		default:

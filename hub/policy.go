@@ -142,7 +142,8 @@ type Emission struct {
 	NotSelf  bool
 	Volatile bool // dropped for sockets that cannot take it right now
 
-	paid bool // its cost was taken from the sender's allowance already
+	paid      bool // its cost was taken from the sender's allowance already
+	transient bool // of what is now: nobody has missed it who comes later
 }
 
 // Scope says how an Emission's targets are chosen.

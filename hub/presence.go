@@ -150,11 +150,15 @@ func (n *Namespace) appear(s *Socket, user string) {
 	}
 	now := time.Now()
 	n.eachPlaceLocked(s, func(room string) { n.departed(s, room, now, 0) })
+	n.appearLocked(s, user)
+	n.eachPlaceLocked(s, func(room string) { n.entered(s, room) })
+}
+
+func (n *Namespace) appearLocked(s *Socket, user string) {
 	if n.appearing == nil {
 		n.appearing = map[*Socket]string{}
 	}
 	n.appearing[s] = user
-	n.eachPlaceLocked(s, func(room string) { n.entered(s, room) })
 }
 
 func (n *Namespace) eachPlaceLocked(s *Socket, f func(room string)) {

@@ -22,13 +22,15 @@ type Socket struct {
 	session *engine.Session // client.session, one step nearer
 	auth    []byte          // what came with CONNECT, without secrets; nil if nothing
 
+	recovery *recoverable // nil: it cannot be recovered
+
 	// Set before the policy hears of the socket, then changed by auth-refresh
 	// alone, with mu held. Its ID stays the same.
 	identity atomic.Pointer[auth.Identity] // nil if anonymous
 
 	// Guarded by ns.mu.
 	rooms  []membership // the namespace's room of all and the user's among them
-	left   []string     // the names of its rooms when it left; nil before
+	left   []string     // the names of its rooms when it left, or that it will find again; nil while it is there
 	joined bool         // last: it shares its word with what follows
 
 	// Guarded by mu.
@@ -77,7 +79,7 @@ func (s *Socket) UserID() string {
 }
 
 // Recovered reports whether the socket took up an earlier one's state.
-func (s *Socket) Recovered() bool { return false }
+func (s *Socket) Recovered() bool { return s.recovery != nil && s.recovery.recovered }
 
 // Data is socket.data as a JSON object. It must not be changed.
 func (s *Socket) Data() []byte {
@@ -213,6 +215,11 @@ func (s *Socket) send(b *engine.Batch, p parser.Packet) {
 	defer o.free()
 	s.ns.mu.RLock()
 	defer s.ns.mu.RUnlock()
+	if h := &s.ns.history; p.Type == parser.Event && p.ID == parser.NoID && h.on() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		o.offset = h.seq // else a client could take another string for one
+	}
 	if s.joined {
 		o.deliver(b, s.session, s.client.codec)
 	}
@@ -266,7 +273,8 @@ func (s *Socket) depart(how standing) {
 // events that it sent before have run. Only the first call does anything.
 func (s *Socket) leave(b *engine.Batch, reason string) {
 	s.depart(departed)
-	if !s.ns.remove(s) {
+	became := s.ns.remove(s, reason)
+	if became == notThere {
 		return
 	}
 	s.mu.Lock()
@@ -274,7 +282,6 @@ func (s *Socket) leave(b *engine.Batch, reason string) {
 	s.ns.hub.engine.Hold(budget.Waiting, -s.asked-len(asks)*eventCost)
 	s.asks, s.asked = nil, 0
 	s.mu.Unlock()
-	s.ns.memos.forget(s)
 
 	s.ns.hub.log().Debug("socket left", "socket_id", s.id, "namespace", s.ns.name, "reason", reason)
 	for _, a := range asks {
@@ -283,6 +290,16 @@ func (s *Socket) leave(b *engine.Batch, reason string) {
 		}
 		a.finish(b, parser.Args{}, &Refusal{Code: Timeout, Message: "Disconnected"})
 	}
+	if became == kept {
+		s.stopAllTyping(b)
+		return
+	}
+	s.bow(b, reason)
+}
+
+// bow tells the policy that a socket has gone for good.
+func (s *Socket) bow(b *engine.Batch, reason string) {
+	s.ns.memos.forget(s)
 	c := newCall(s, disconnectCall)
 	c.reason = reason
 	s.enter(b, c)

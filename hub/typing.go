@@ -155,7 +155,7 @@ func (t *typist) tellerLocked() *typist {
 
 // tellTyping tells the room until it knows what is.
 func (n *Namespace) tellTyping(b *engine.Batch, t *typist) {
-	e := Emission{Scope: ToRooms, To: []Address{{Name: t.room}}, NotSelf: true}
+	e := Emission{Scope: ToRooms, To: []Address{{Name: t.room}}, NotSelf: true, transient: true}
 	for n.typists.news(t, &e) {
 		n.send(b, t.socket, &e)
 	}
@@ -251,12 +251,11 @@ func (s *Socket) sender() string {
 
 // stopAllTyping ends the typing of a socket that has left, behind the calls
 // that may have begun it.
-func (c *call) stopAllTyping() {
-	s := c.socket
+func (s *Socket) stopAllTyping(b *engine.Batch) {
 	if s.ns.typists.count.Load() == 0 {
 		return
 	}
 	for _, room := range s.Rooms() {
-		s.ns.stopTyping(c.b, s, room)
+		s.ns.stopTyping(b, s, room)
 	}
 }

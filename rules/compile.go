@@ -67,8 +67,9 @@ type Set struct {
 }
 
 var (
-	_ hub.Policy = (*Set)(nil)
-	_ hub.Lister = (*Set)(nil)
+	_ hub.Policy    = (*Set)(nil)
+	_ hub.RoomGuard = (*Set)(nil)
+	_ hub.Lister    = (*Set)(nil)
 )
 
 // Events lists the events that have a rule of their own.

@@ -55,6 +55,17 @@ func (s *Join) compile(c *compiler) error {
 	return nil
 }
 
+// AllowsRoom asks allow_rooms about a room that a socket is to find again,
+// whoever chose it. It implements hub.RoomGuard.
+func (s *Set) AllowsRoom(c hub.Call, room string) bool {
+	if s.allow == nil {
+		return true
+	}
+	r := s.newRun(nil, c)
+	defer r.free()
+	return r.allowed(s.allow, room)
+}
+
 // allowed asks allow_rooms about a room that a client chose.
 func (r *run) allowed(allow condition, room string) bool {
 	r.room = room

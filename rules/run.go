@@ -84,10 +84,15 @@ var errExpelled = &hub.Refusal{Code: hub.Forbidden, Message: "Disconnected"}
 // suspended is what an op returns that goes on later, by itself.
 var suspended = new(hub.Refusal)
 
-func (s *Set) start(code *code, c hub.Call) {
+func (s *Set) newRun(code *code, c hub.Call) *run {
 	r := runs.Get().(*run)
 	r.set, r.code, r.call = s, code, c
 	r.args = c.Args()
+	return r
+}
+
+func (s *Set) start(code *code, c hub.Call) {
+	r := s.newRun(code, c)
 	for len(r.vars) < code.slots {
 		r.vars = append(r.vars, parser.Args{})
 	}
@@ -134,6 +139,11 @@ func (r *run) nextRule(refusal *hub.Refusal) bool {
 // end gives the run back and ends the call.
 func (r *run) end(refusal *hub.Refusal) {
 	c := r.call
+	r.free()
+	c.End(refusal)
+}
+
+func (r *run) free() {
 	clear(r.vars)
 	r.b.Reset()
 	if cap(r.b.JSON) > maxKept {
@@ -145,7 +155,6 @@ func (r *run) end(refusal *hub.Refusal) {
 	r.set, r.code, r.call, r.args, r.data, r.pc = nil, nil, nil, parser.Args{}, nil, 0
 	r.vars, r.failed, r.now, r.room = r.vars[:0], nil, 0, ""
 	runs.Put(r)
-	c.End(refusal)
 }
 
 // suspend makes the call outlive the method that it came with.

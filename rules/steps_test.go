@@ -251,6 +251,21 @@ func TestLetAndAllowRooms(t *testing.T) {
 	}
 }
 
+// A socket that finds its rooms again passes allow_rooms, as who it is then.
+func TestAllowsRoom(t *testing.T) {
+	set := compile(t, "on test {\n}", rules.Options{AllowRooms: `room == "open" || user.role == room`})
+	c := newCall("connect", "")
+	c.peer.user, c.peer.claims = "ann", `{"id":"ann","role":"staff"}`
+	for room, want := range map[string]bool{"open": true, "staff": true, "board": false} {
+		if got := set.AllowsRoom(c, room); got != want {
+			t.Errorf("%s: %v", room, got)
+		}
+	}
+	if !compile(t, "on test {\n}", rules.Options{}).AllowsRoom(c, "any") {
+		t.Error("without allow_rooms a room is not allowed")
+	}
+}
+
 func TestAsk(t *testing.T) {
 	set := compile(t, `on test {
 		if data.go {

@@ -15,10 +15,11 @@ const (
 	Dedupe                   // answers that are kept for repeated events
 	Presence                 // who is where and who types
 	Announcements            // what is to be told of presence, and who knows it
+	Recovery                 // what sockets may find again that lose their connection
 	uses
 )
 
-var useNames = [uses]string{"outboxes", "input", "waiting", "batches", "sockets", "dedupe", "presence", "announcements"}
+var useNames = [uses]string{"outboxes", "input", "waiting", "batches", "sockets", "dedupe", "presence", "announcements", "recovery"}
 
 // String is the use's label.
 func (u Use) String() string { return useNames[u] }

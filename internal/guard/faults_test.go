@@ -120,6 +120,7 @@ var scenarios = []scenario{
 	{place: "typing", provoke: (*world).typing, hears: `42["user-stopped-typing",`},
 	{place: "presence", provoke: joins(`{"token":"ann"}`), hears: `42["online-users",["ann"]]`},
 	{place: "namespace", provoke: (*world).visitRoom},
+	{place: "recovery", provoke: (*world).lose},
 	{place: "broker", provoke: (*world).speak, missed: 1},
 }
 
@@ -199,6 +200,7 @@ func (s scenario) run(t *testing.T) {
 // world is a hub with a crowd, and another node that speaks to it.
 type world struct {
 	t      *testing.T
+	config hub.Config
 	hub    *hub.Hub
 	node   broker.Broker
 	dial   func() (net.Conn, error)
@@ -211,14 +213,15 @@ func newWorld(t *testing.T, over network) *world {
 	bus := broker.NewMemory()
 	here := bus.Node()
 	w := &world{t: t, node: bus.Node()}
-	w.hub = hub.New(hub.Config{
+	w.config = hub.Config{
 		Engine: engine.Config{Memory: 1 << 40},
 		Broker: here,
 		Namespaces: []hub.NamespaceConfig{
 			{Name: "/", Policy: policy{}, Auth: verifier{}, Presence: hub.PresenceConfig{Announce: hub.AnnounceList}},
 			{Pattern: regexp.MustCompile("/room-.*"), Policy: policy{}},
 		},
-	})
+	}
+	w.hub = hub.New(w.config)
 	t.Cleanup(func() { here.Close() })
 	w.dial = serve(t, w.hub.Engine(), over)
 	return w
@@ -426,6 +429,22 @@ func (w *world) visitRoom() {
 	if all := w.hub.Stats().Namespaces; len(all) != 1 {
 		w.t.Errorf("%d namespaces are left", len(all))
 	}
+}
+
+// lose has a socket lose its connection that might be recovered, and then not.
+func (w *world) lose() {
+	with := w.config
+	with.Recovery.Window = time.Minute
+	w.hub.Update(with)
+	c, err := w.open(websocketPath)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c.write("40/room-1,")
+	synctest.Wait()
+	c.conn.Close()
+	synctest.Wait()
+	w.hub.Update(w.config)
 }
 
 // burden has the hub hold more than it may, for a moment.
