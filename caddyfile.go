@@ -95,6 +95,7 @@ func claim(h httpcaddyfile.Helper, handler *Handler) error {
 //		max_message <size>
 //		compression off|<threshold>
 //		origins     same|*|<origin>...
+//		recovery    off|<duration> [<memory>]
 //		limits {
 //			connections          auto|off|<n>
 //			connections_per_ip   off|<n>
@@ -178,6 +179,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser) error {
 		return h.unmarshalCompression(d)
 	case "origins":
 		return h.unmarshalOrigins(d)
+	case "recovery":
+		return h.unmarshalRecovery(d)
 	case "limits":
 		h.Limits = new(Limits)
 		return unmarshalLimits(d, h.Limits.unmarshalOption)

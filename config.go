@@ -93,7 +93,7 @@ func (h *Handler) check() error {
 			return err
 		}
 	}
-	return cmp.Or(h.Limits.check(), h.checkNamespaces())
+	return cmp.Or(h.Limits.check(), h.Recovery.check(), h.checkNamespaces())
 }
 
 func checkProtocol(name string) error {
@@ -220,6 +220,7 @@ func (h *Handler) build(ctx caddy.Context) (*generation, error) {
 		ConnectionsPerUser: limits.ConnectionsPerUser,
 		Events:             limits.Events.budget(),
 		Fanout:             limits.Fanout.budget(),
+		Recovery:           h.Recovery.config(limits.Memory),
 		Logger:             log,
 	}}, nil
 }

@@ -13,9 +13,9 @@ import (
 // the process, registered anew with each config's registry, so that counters
 // go on over reloads.
 type metrics struct {
-	sessions, sockets, namespaces, rooms, handshakes, exhausted, closed, events, refused, panics *prometheus.Desc
-	unread, generations                                                                          *prometheus.Desc
-	memory                                                                                       *prometheus.Desc // of the process, not of one hub
+	sessions, sockets, namespaces, rooms, handshakes, exhausted, recoveries, closed, events, refused, panics *prometheus.Desc
+	unread, generations                                                                                      *prometheus.Desc
+	memory                                                                                                   *prometheus.Desc // of the process, not of one hub
 }
 
 var processMetrics = newMetrics()
@@ -32,6 +32,7 @@ func newMetrics() *metrics {
 		rooms:       desc("rooms", "Rooms in all namespaces, without those of one socket or user."),
 		handshakes:  desc("handshakes_total", "First requests of clients.", "result"),
 		exhausted:   desc("budget_exhausted_total", "How often a limit said no.", "kind"),
+		recoveries:  desc("recoveries_total", "Attempts to recover a socket.", "result"),
 		unread:      desc("outbox_oldest_seconds", "Age of the oldest message that a client has not taken; it is watched where there is a backlog."),
 		generations: desc("generations", "Configurations in force: 1, for a moment of a reload 2."),
 		closed:      desc("sessions_closed_total", "Ended connections.", "reason"),
@@ -55,7 +56,7 @@ func registerMetrics(ctx caddy.Context) error {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.sessions, m.sockets, m.namespaces, m.rooms, m.memory, m.handshakes, m.exhausted, m.unread, m.generations, m.closed, m.events, m.refused, m.panics} {
+	for _, d := range []*prometheus.Desc{m.sessions, m.sockets, m.namespaces, m.rooms, m.memory, m.handshakes, m.exhausted, m.recoveries, m.unread, m.generations, m.closed, m.events, m.refused, m.panics} {
 		ch <- d
 	}
 }
@@ -106,6 +107,9 @@ func (m *metrics) collect(ch chan<- prometheus.Metric, name string, s hub.Stats)
 	}
 	for kind, n := range s.Exhausted {
 		counter(m.exhausted, n, kind)
+	}
+	for result, n := range s.Recoveries {
+		counter(m.recoveries, n, result)
 	}
 	for reason, n := range s.Engine.Closed {
 		counter(m.closed, n, string(reason))

@@ -87,6 +87,9 @@ type Handler struct {
 	// Default: same.
 	Origins []string `json:"origins,omitempty"`
 
+	// Connection state recovery. Default: none.
+	Recovery *Recovery `json:"recovery,omitempty"`
+
 	// What clients may use up.
 	Limits *Limits `json:"limits,omitempty"`
 
