@@ -159,6 +159,7 @@ measure() {
 		option plain -url http://127.0.0.1:18081
 		option tls -url https://127.0.0.1:18082
 		option jwt -url http://127.0.0.1:18084 -token "$(token)"
+		option recovery -url http://127.0.0.1:18085
 		option polling -url http://127.0.0.1:18081 -transport polling
 		option plain-2k -url http://127.0.0.1:18081 -size 2048
 		option compression-2k -url http://127.0.0.1:18083 -size 2048 -compress

@@ -86,6 +86,7 @@ function options() {
     row("plain TCP, messages of 128 bytes", "plain", "plain"),
     row("TLS 1.3", "tls", "plain"),
     row("JWT, HS256", "jwt", "plain"),
+    row("recovery", "recovery", "plain"),
     row("long polling", "polling", "plain"),
     row("plain TCP, messages of 2 KB", "plain-2k", "plain-2k"),
     row("compression", "compression-2k", "plain-2k"),
