@@ -70,6 +70,8 @@ func TestErrors(t *testing.T) {
 		{"on a {\nemit\n}", `Caddyfile:2: emit: an event is missing`},
 		{"on a {\nemit connect\n}", `Caddyfile:2: emit: connect is reserved by Socket.IO`},
 		{"on a {\nemit x data to\n}", `Caddyfile:2: emit: a room behind to is missing`},
+		{"on a {\nemit x data to \"a\" to \"b\"\n}", `Caddyfile:2: emit: a second to; several rooms are one list`},
+		{"on a {\nemit x data except \"a\" except \"b\"\n}", `Caddyfile:2: emit: a second except`},
 		{"on a {\nemit x data to \"a\" \"b\"\n}", `Caddyfile:2: emit: unexpected b`},
 		{"on a {\nbatch soon x data\n}", `Caddyfile:2: batch: a window: soon is no duration such as 500ms or 10s`},
 		{"on a {\nbatch 1s x args...\n}", `Caddyfile:2: batch: one value is expected`},

@@ -151,6 +151,15 @@ func word(t Token) (string, error) {
 	return t.Text, nil
 }
 
+// rooms takes the expression behind a keyword, which a step has once.
+func (r *reader) rooms(keyword string, dst *string) (err error) {
+	if *dst != "" {
+		return fmt.Errorf("a second %s; several rooms are one list, in backticks: `[\"a\", \"b\"]`", keyword)
+	}
+	*dst, err = r.expr("a room behind " + keyword)
+	return err
+}
+
 // text takes a message for people: quoted, or one bare word.
 func (r *reader) text(what string) (string, error) {
 	t, err := r.next(what)

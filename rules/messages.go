@@ -44,9 +44,9 @@ func (s *Emit) parse(l *reader) (err error) {
 	for {
 		switch {
 		case l.keyword("to"):
-			s.To, err = l.expr("a room behind to")
+			err = l.rooms("to", &s.To)
 		case l.keyword("except"):
-			s.Except, err = l.expr("a room behind except")
+			err = l.rooms("except", &s.Except)
 		case l.keyword("volatile"):
 			s.Volatile = true
 		default:
@@ -109,7 +109,7 @@ func (s *Batch) parse(l *reader) (err error) {
 		return err
 	}
 	if l.keyword("to") {
-		s.To, err = l.expr("a room behind to")
+		err = l.rooms("to", &s.To)
 	}
 	return err
 }
