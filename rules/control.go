@@ -82,8 +82,8 @@ func (s *Require) compile(c *compiler) error {
 type If struct {
 	// CEL expression.
 	Condition string `json:"condition"`
-	// What is done if it is true.
-	Steps []Step `json:"steps,omitempty"`
+	// What is done if it is true; at least one step.
+	Steps []Step `json:"steps"`
 }
 
 func (s *If) parse(l *reader) (err error) {
@@ -96,6 +96,9 @@ func (s *If) parse(l *reader) (err error) {
 }
 
 func (s *If) compile(c *compiler) error {
+	if len(s.Steps) == 0 {
+		return errors.New("steps are missing: they stand in braces behind the condition, one a line")
+	}
 	when, err := c.condition(s.Condition)
 	if err != nil {
 		return err

@@ -62,7 +62,7 @@ func TestSteps(t *testing.T) {
 		{"leave", `leave data`, `["a",1]`, `leave [a 1]`},
 		{"if", "if `data > 1` {\nack \"big\"\n}\nif `data <= 1` {\nack \"small\"\n}", `1`, `ack "small"`},
 		{"if nested", "if `data > 1` {\nif `data > 2` {\nack \"big\"\n}\nack \"mid\"\n}\nemit x", `2`, `ack "mid"; emit x() self`},
-		{"if not evaluable", "if data.x {\n}", `{}`, `refused INVALID: Missing field x`},
+		{"if not evaluable", "if data.x {\nack 1\n}", `{}`, `refused INVALID: Missing field x`},
 		{"ignore", "if data {\nignore\n}\nack 1", `true`, `ignore`},
 		{"ignore not", "if data {\nignore\n}\nack 1", `false`, `ack 1`},
 		{"let", "let id `data.n + 1`\nlet l `[id, {\"x\": data.z}]`\nack id l l[1].x `size(l) + id`", `{"n":1,"z":1.10}`, `ack 2,[2,{"x":1.10}],1.10,4`},
