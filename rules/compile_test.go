@@ -49,7 +49,7 @@ func TestErrors(t *testing.T) {
 		{"on a {\nrequire `1 + 1`\n}", `Caddyfile:2: require: 1 + 1: a condition must be true or false, this is int`},
 		{"on a {\nrequire `1 + \"a\"`\n}", `Caddyfile:2: require: 1 + "a": found no matching overload for '_+_' applied to '(int, string)'`},
 		{"on a {\nrequire\n}", `Caddyfile:2: require: a condition is missing`},
-		{"on a {\nrequire true \"x\" NOPE\n}", `Caddyfile:2: require: unknown code NOPE`},
+		{"on a {\nrequire true \"x\" NOPE\n}", `Caddyfile:2: require: unknown code NOPE; a message of several words stands in double quotes, and codes are BUSY, FORBIDDEN, INVALID, `},
 		{"on a {\nif data.x\nack 1\n}", `Caddyfile:2: if: steps are missing: they stand in braces behind the condition, one a line`},
 		{"on a {\nif data.x {\n# nothing\n}\n}", `Caddyfile:2: if: steps are missing`},
 		{"on a {\nif data.x {\nif data.y {\nack nope\n}\n}\n}", `Caddyfile:4: ack: nope: undeclared name nope`},

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -21,13 +23,23 @@ type Require struct {
 	// What the client is told; default "Invalid arguments" or, if a field is
 	// missing, which.
 	Message string `json:"message,omitempty"`
-	// The code beside it, one of design section 2; default INVALID.
+	// The code beside it, in capitals: UNKNOWN_EVENT, INVALID, FORBIDDEN,
+	// RATE_LIMITED, TOO_LARGE, LIMIT, BUSY, TIMEOUT, UPSTREAM_ERROR or
+	// PROCESSING_ERROR. Default: INVALID.
 	Code hub.Code `json:"code,omitempty"`
 }
 
 var codes = map[hub.Code]bool{
 	hub.UnknownEvent: true, hub.Invalid: true, hub.Forbidden: true, hub.RateLimited: true, hub.TooLarge: true,
 	hub.Limit: true, hub.Busy: true, hub.Timeout: true, hub.UpstreamError: true, hub.ProcessingError: true,
+}
+
+func codeNames() string {
+	var names []string
+	for _, code := range slices.Sorted(maps.Keys(codes)) {
+		names = append(names, string(code))
+	}
+	return strings.Join(names, ", ")
 }
 
 func (s *Require) parse(l *reader) (err error) {
@@ -44,7 +56,7 @@ func (s *Require) parse(l *reader) (err error) {
 
 func (s *Require) compile(c *compiler) error {
 	if s.Code != "" && !codes[s.Code] {
-		return fmt.Errorf("unknown code %s", s.Code)
+		return fmt.Errorf("unknown code %s; a message of several words stands in double quotes, and codes are %s", s.Code, codeNames())
 	}
 	when, err := c.condition(s.Condition)
 	if err != nil {

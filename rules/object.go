@@ -160,7 +160,7 @@ func (o *object) value(i int) ref.Val {
 	return m.val
 }
 
-// merge is the function of design section 2: each key once, right wins; the
+// merge is the function of rules: each key once, right wins; the
 // keys of left keep their places, new ones follow.
 func merge(left, right *object) *object {
 	o := &object{members: make([]member, 0, len(left.members)+len(right.members))}

@@ -25,7 +25,7 @@ const (
 	rootVar  // what ask or let declared
 )
 
-// roots are the variables of design section 2, by name.
+// roots are the variables of rules, by name.
 var roots = map[string]root{
 	"args": rootArgs, "data": rootData, "event": rootEvent, "nsp": rootNsp, "reason": rootReason,
 	"socket": rootSocket, "user": rootUser, "sender": rootSender, "now": rootNow,
