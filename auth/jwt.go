@@ -93,7 +93,11 @@ func (c Config) keys() (finder, error) {
 	case c.KeySet != nil:
 		return c.KeySet, nil
 	case c.PublicKey != nil:
-		return parsePEM(c.PublicKey)
+		k, err := parsePEM(c.PublicKey)
+		if err != nil {
+			return nil, fmt.Errorf("public key: %w", err)
+		}
+		return k, nil
 	}
 	if err := checkSecret(c.Secret); err != nil {
 		return nil, err

@@ -241,6 +241,13 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+func TestConfigNamesTheKey(t *testing.T) {
+	_, err := NewVerifier(Config{PublicKey: []byte("none")})
+	if err == nil || err.Error() != "public key: no PEM block" {
+		t.Error(err)
+	}
+}
+
 // Whatever comes, nobody is let in who does not have the key.
 func FuzzVerify(f *testing.F) {
 	f.Add(`{"token":"a.b.c"}`, "a.b.c")
