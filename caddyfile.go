@@ -64,7 +64,6 @@ func claim(h httpcaddyfile.Helper, handler *Handler) error {
 	}
 	h.Reset()
 	h.Next()
-	handler.Source = place(h.Dispenser)
 	const key = "realtime.hubs"
 	hubs, _ := h.State[key].(map[string]claimed)
 	if hubs == nil {
@@ -134,6 +133,7 @@ func claim(h httpcaddyfile.Helper, handler *Handler) error {
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // directive
+	h.Source = place(d)
 	if d.NextArg() {
 		return d.ArgErr()
 	}

@@ -79,7 +79,12 @@ func (h *Handler) checkNamespaceRules(n *Namespace) error {
 	if err != nil {
 		return err
 	}
-	h.warnings = append(h.warnings, set.Warnings()...)
+	for _, w := range set.Warnings() {
+		if h.Source != "" && strings.HasPrefix(w.Where, "preset ") {
+			w.Where = h.Source + ": " + w.Where // which block it is that uses it
+		}
+		h.warnings = append(h.warnings, w)
+	}
 	return nil
 }
 
