@@ -172,8 +172,9 @@ func (h *Handler) agreement() (string, error) {
 	return string(text), err
 }
 
+// transport reports whether Socket.IO clients may use it.
 func (h *Handler) transport(name string) bool {
-	return len(h.Transports) == 0 || slices.Contains(h.Transports, name)
+	return h.protocol("socketio") && (len(h.Transports) == 0 || slices.Contains(h.Transports, name))
 }
 
 func (h *Handler) protocol(name string) bool {
@@ -210,8 +211,8 @@ func (h *Handler) build(ctx caddy.Context) (*generation, error) {
 			Outbox:           limits.Outbox,
 			Memory:           limits.Memory,
 			Compression:      h.Compression,
-			NoPolling:        !h.transport("polling") || !h.protocol("socketio"),
-			NoWebSocket:      !h.transport("websocket") || !h.protocol("socketio"),
+			NoPolling:        !h.transport("polling"),
+			NoWebSocket:      !h.transport("websocket"),
 			Plain:            h.protocol("json"),
 			Logger:           log,
 		},

@@ -255,6 +255,7 @@ func TestWriteTimeoutThatCutsPolls(t *testing.T) {
 		{"31s", "realtime", true},
 		{"10s", "realtime {\n ping 3s 3s\n}", true},
 		{"10s", "realtime {\n transports websocket\n}", true},
+		{"10s", "realtime {\n protocols json\n}", true},
 	} {
 		text := config(tc.timeout, tc.block)
 		want := fmt.Sprintf("Caddyfile:%d: the server's write timeout", lineOf(text, " realtime"))
