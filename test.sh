@@ -191,7 +191,7 @@ export XDG_DATA_HOME=$scratch # a site with TLS makes its certificate authority 
 for file in examples/Caddyfile examples/*.Caddyfile conformance/*.Caddyfile docs/performance/*.Caddyfile; do
 	caddyfile "$file" "$file"
 done
-for document in *.md; do
+for document in *.md docs/*.md; do
 	mkdir -p "$scratch/snippets/$document"
 	snippets "$document" "$scratch/snippets/$document"
 	for snippet in "$scratch/snippets/$document"/*; do

@@ -1,4 +1,4 @@
-// Everything that README.md lists under "Errors", as the stock client gets it,
+// Everything that docs/errors.md lists, as the stock client gets it,
 // and nothing else: each test makes all of one table, and compares.
 
 import { after, afterEach, before, describe, test } from "node:test";
@@ -139,9 +139,9 @@ after(async () => {
   await caddy?.stop();
 });
 
-// table reads the rows of README's table whose first column has that name.
+// table reads the rows of the table whose first column has that name.
 async function table(name) {
-  const [, errors] = /^## Errors\n(.*?)^## /ms.exec(await readFile(join(root, "README.md"), "utf8"));
+  const errors = await readFile(join(root, "docs", "errors.md"), "utf8");
   const [, rows] = new RegExp(`^\\| ${name} \\|.*\\n\\|[-|]+\\n((?:\\|.*\\n)+)`, "m").exec(errors);
   return rows.trim().split("\n").map((row) => row.split("|").slice(1, -1));
 }
@@ -185,7 +185,7 @@ describe("refused events", () => {
   });
 
   // A bug is what nobody can ask for; the hub's tests have one.
-  test("README has these codes and PROCESSING_ERROR", limit, async () => {
+  test("the page has these codes and PROCESSING_ERROR", limit, async () => {
     const codes = (await table("code")).flatMap(([cell]) => words(cell));
     assert.deepEqual(codes.sort(), [...Object.keys(refusals), "PROCESSING_ERROR"].sort());
   });
@@ -242,14 +242,14 @@ describe("connect_error", () => {
     ws.close();
   });
 
-  test("README has these messages", limit, async () => {
+  test("the page has these messages", limit, async () => {
     const messages = (await table("`connect_error`")).flatMap(([cell]) => words(cell)).filter((word) => word !== "require");
     assert.deepEqual(messages, Object.keys(refusals).slice(0, 3));
   });
 });
 
 describe("HTTP", () => {
-  test("README's statuses and bodies", limit, async () => {
+  test("the page's statuses and bodies", limit, async () => {
     const open = new Endpoint(`${urls.PORT}/socket.io/`);
     const full = new Endpoint(`${urls.FULL}/socket.io/`);
     const short = new Endpoint(`${urls.SHORT}/socket.io/`);
@@ -316,7 +316,7 @@ describe("reasons of disconnects", () => {
     "ping timeout": () => [urls.IMPATIENT],
   };
 
-  test("README's, on both sides", limit, async () => {
+  test("the page's, on both sides", limit, async () => {
     const rows = await table("`reason`");
     assert.deepEqual(rows.map(([cell]) => words(cell)[0]), Object.keys(ends));
     const sees = async ([reason, end], clientSees) => {

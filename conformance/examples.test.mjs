@@ -1,4 +1,4 @@
-// The files of examples/ and the first snippets of the README, run as they are
+// The files of examples/ and the first snippets of README.md and docs/rules.md, run as they are
 // but for the port, with the real client.
 
 import { describe, test } from "node:test";
@@ -137,11 +137,11 @@ describe("examples", () => {
     await run("examples/Caddyfile", talk, { JWT_SECRET: secret });
   });
 
-  // The first two snippets of the README, as it shows them.
-  const snippet = async (n) => [...(await readFile(join(root, "README.md"), "utf8")).matchAll(/^```caddyfile\n(.*?)^```/gms)][n][1];
+  // The first snippet of a page, as the page shows it.
+  const snippet = async (page) => /^```caddyfile\n(.*?)^```/ms.exec(await readFile(join(root, page), "utf8"))[1];
 
   test("README: quick start", limit, async () => {
-    await runText(await snippet(0), async (site) => {
+    await runText(await snippet("README.md"), async (site) => {
       const [ann, bob] = [await connected(site), await connected(site)];
       const heardByAnn = next(ann, "new-message");
       await ann.emitWithAck("join-room", "lobby");
@@ -152,8 +152,8 @@ describe("examples", () => {
     });
   });
 
-  test("README: rules", limit, async () => {
-    await runText(await snippet(1), async (site) => {
+  test("docs/rules.md: the first rules", limit, async () => {
+    await runText(await snippet("docs/rules.md"), async (site) => {
       await assert.rejects(connects(client(site)), { message: "Name required" });
       const ann = client(site, { auth: { name: "Ann" } });
       assert.deepEqual(await next(ann, "welcome"), [{ you: "Ann" }]);
