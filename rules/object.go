@@ -11,6 +11,7 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 
 	"github.com/caddy-realtime/realtime/internal/rawjson"
+	"github.com/caddy-realtime/realtime/parser"
 )
 
 // celValue is the CEL value of JSON. Objects and arrays are split one level
@@ -29,7 +30,7 @@ func celValue(raw []byte, bins [][]byte) ref.Val {
 	case rawjson.KindArray:
 		return newList(raw, bins)
 	default:
-		if b, ok := attachment(raw, bins); ok {
+		if b, ok := parser.Attachment(raw, bins); ok {
 			return types.Bytes(b)
 		}
 		o, err := newObject(raw, bins)

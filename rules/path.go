@@ -262,6 +262,6 @@ func (v value) contains(key string) (bool, error) {
 }
 
 func (v value) isBinary() bool {
-	_, ok := attachment(v.raw, v.bins)
+	_, ok := parser.Attachment(v.raw, v.bins)
 	return ok
 }

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"errors"
-	"strconv"
 
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/internal/rawjson"
@@ -11,14 +10,12 @@ import (
 // What an expression may read, so that evaluating it takes bounded time. What
 // is only passed on is not read.
 const (
-	maxRead     = 64 << 10  // bytes of JSON
-	maxDepth    = 32        // levels of nesting
-	maxString   = 256 << 10 // bytes of a string or of bytes that an expression makes
-	maxMade     = 1 << 20   // bytes of JSON that a CEL value makes
-	maxNumber   = 32        // characters of a number
-	maxExponent = 400
-	maxRooms    = 128  // rooms that one expression may name
-	maxMembers  = 1000 // of an object larger than maxRead that is selected from
+	maxRead    = 64 << 10  // bytes of JSON
+	maxDepth   = 32        // levels of nesting
+	maxString  = 256 << 10 // bytes of a string or of bytes that an expression makes
+	maxMade    = 1 << 20   // bytes of JSON that a CEL value makes
+	maxRooms   = 128       // rooms that one expression may name
+	maxMembers = 1000      // of an object larger than maxRead that is selected from
 )
 
 const (
@@ -90,55 +87,13 @@ func rawBool(b bool) []byte {
 	return rawFalse
 }
 
-// attachment returns the binary value that the object raw stands for, if it is
-// a placeholder for one of bins.
-func attachment(raw []byte, bins [][]byte) (b []byte, ok bool) {
-	if len(bins) == 0 {
-		return nil, false
-	}
-	num, marked := int64(-1), false
-	for it := rawjson.Object(raw); it.Next(); {
-		switch {
-		case rawjson.EqualString(it.Key(), "_placeholder"):
-			marked = string(it.Value()) == "true"
-		case rawjson.EqualString(it.Key(), "num"):
-			if n, ok := rawjson.IsInt(it.Value()); ok {
-				num = n
-			}
-		}
-	}
-	if !marked || num < 0 || num >= int64(len(bins)) {
-		return nil, false
-	}
-	return bins[num], true
-}
-
 // number reads a JSON number as CEL has it: whole ones that fit are ints.
 func number(raw []byte) (i int64, f float64, isInt bool, err error) {
-	if len(raw) > maxNumber {
-		return 0, 0, false, errNumber
-	}
-	if i, ok := rawjson.IsInt(raw); ok {
-		return i, 0, true, nil
-	}
-	if !exponentOK(raw) {
-		return 0, 0, false, errNumber
-	}
-	f, ok := rawjson.Float(raw)
+	i, f, isInt, ok := rawjson.Number(raw)
 	if !ok {
-		return 0, 0, false, errNumber
+		err = errNumber
 	}
-	return 0, f, false, nil
-}
-
-func exponentOK(raw []byte) bool {
-	for i, c := range raw {
-		if c|0x20 == 'e' {
-			exp, err := strconv.Atoi(string(raw[i+1:]))
-			return err == nil && -maxExponent <= exp && exp <= maxExponent
-		}
-	}
-	return true
+	return i, f, isInt, err
 }
 
 // tooDeep reports whether brackets are nested deeper than max in raw.

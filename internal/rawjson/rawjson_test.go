@@ -256,6 +256,28 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
+func TestNumberIsBounded(t *testing.T) {
+	for in, want := range map[string]struct {
+		i     int64
+		f     float64
+		isInt bool
+	}{
+		"7": {7, 0, true}, "-7": {-7, 0, true}, "1.5": {0, 1.5, false}, "1.0": {0, 1, false}, "2E2": {0, 200, false},
+		"1e-400": {0, 0, false}, "1e+308": {0, 1e308, false}, "12345678901234567890": {0, 12345678901234567890, false},
+		"0." + strings.Repeat("5", 30): {0, 0.555555555555555555555555555555, false},
+	} {
+		i, f, isInt, ok := Number([]byte(in))
+		if !ok || i != want.i || f != want.f || isInt != want.isInt {
+			t.Errorf("%s: %d %v %v %v", in, i, f, isInt, ok)
+		}
+	}
+	for _, in := range []string{"1e401", "1e-401", "1e309", "1e99999999999999999999", "0." + strings.Repeat("5", 31)} {
+		if i, f, isInt, ok := Number([]byte(in)); ok {
+			t.Errorf("%s: %d %v %v", in, i, f, isInt)
+		}
+	}
+}
+
 func FuzzCheck(f *testing.F) {
 	for _, s := range []string{`{"a":[1,2,{"b":null}],"c":"\ud83d\ude00é"}`, `[1,]`, "\"\xff\"", `-0.1e+5`, `[[[[]]]]`, `{"a":1,"a":2}`, `"\u0061bcdefgh\\"`} {
 		f.Add([]byte(s))

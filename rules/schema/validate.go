@@ -1,4 +1,4 @@
-package rules
+package schema
 
 import (
 	"errors"
@@ -11,41 +11,42 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/internal/rawjson"
 )
-
-// The library reads schemas; what a client sends is checked here. The
-// library's own validation cannot be stopped, and a client can make it take
-// minutes: of a schema that refers to itself in two branches of a oneOf it
-// tries 2^depth ways, and its uniqueItems compares all items whose structure
-// hashes alike. It also collects every error, where the first will do.
 
 const (
 	maxNested   = 500 // schemas within one another; each level of JSON takes a few
 	checkTurns  = 32  // schemas between two looks at the clock
-	maxRefusal  = 200 // bytes of a message
+	maxMessage  = 200 // bytes of a message
 	maxLiterals = 80  // bytes of the values that a message lists
 )
 
-var errNested = &hub.Refusal{Code: hub.TooLarge, Message: msgTooLarge, Cause: errors.New("a schema refers to itself without end")}
+// Errors of Validate that are not about a schema's demands.
+var (
+	ErrTime   = errors.New("a schema takes too long")
+	ErrNested = errors.New("a schema refers to itself without end")
 
-// validate checks a value of a client against a schema.
-func validate(s *jsonschema.Schema, raw []byte, bins [][]byte) *hub.Refusal {
-	if len(raw) > maxRead || tooDeep(raw, maxDepth) {
-		return errTooLarge
-	}
+	errNumber    = errors.New("a number is out of range")
+	errDuplicate = errors.New("an object has a key twice")
+	errBinary    = errors.New("binary data where only JSON can stand")
+)
+
+// Validate checks a client's value, a JSON text of bounded size and depth in
+// which placeholders stand for bins. It returns a *Violation if the value does
+// not satisfy the schema; ErrTime after the deadline; another error if the value
+// cannot be compared.
+func (s *Schema) Validate(raw []byte, bins [][]byte, deadline time.Time) error {
 	n, err := newInstance(raw, bins)
 	if err != nil {
-		return asRefusal(err)
+		return err
 	}
-	c := &checker{deadline: time.Now().Add(loopTime)}
-	v := c.check(s, &n, nil)
+	c := &checker{deadline: deadline}
+	v := c.check(s.root, &n, nil)
 	switch {
 	case c.stopped != nil:
 		return c.stopped
 	case v != nil:
-		return v.refusal()
+		return v
 	}
 	return nil
 }
@@ -57,27 +58,28 @@ type checker struct {
 	nested   int
 	// Once set, every check fails, so that the validation ends soon; what it
 	// found by then means nothing.
-	stopped *hub.Refusal
+	stopped error
 }
 
-// violation is why a value does not satisfy a schema.
-type violation struct {
+// Violation is why a value does not satisfy a schema.
+type Violation struct {
 	at      []string // the way to the value, innermost key first
 	text    string   // what it must be
 	missing string   // the field that is missing instead
 }
 
-func wrong(text string) *violation { return &violation{text: text} }
+func wrong(text string) *Violation { return &Violation{text: text} }
 
 // in says that what is wrong is within the member key.
-func (v *violation) in(key string) *violation {
+func (v *Violation) in(key string) *Violation {
 	if v != nil {
 		v.at = append(v.at, key)
 	}
 	return v
 }
 
-func (v *violation) refusal() *hub.Refusal {
+// Error is what the client is told.
+func (v *Violation) Error() string {
 	at := slices.Clone(v.at)
 	slices.Reverse(at)
 	var message string
@@ -89,10 +91,10 @@ func (v *violation) refusal() *hub.Refusal {
 	default:
 		message = strings.Join(at, ".") + ": " + v.text
 	}
-	if len(message) > maxRefusal {
-		message = strings.ToValidUTF8(message[:maxRefusal], "") + "…"
+	if len(message) > maxMessage {
+		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
 	}
-	return &hub.Refusal{Code: hub.Invalid, Message: message}
+	return message
 }
 
 // evaluated are the members of an object, or items of an array, that a
@@ -135,7 +137,7 @@ func (e *evaluated) merge(other *evaluated) {
 
 // check returns the first thing that is wrong with n, nil if nothing is. up
 // learns what was evaluated.
-func (c *checker) check(s *jsonschema.Schema, n *instance, up *evaluated) *violation {
+func (c *checker) check(s *jsonschema.Schema, n *instance, up *evaluated) *Violation {
 	if !c.enter() {
 		return wrong("")
 	}
@@ -172,7 +174,7 @@ func (c *checker) enter() bool {
 	switch {
 	case c.stopped != nil:
 	case c.nested == maxNested:
-		c.stopped = errNested
+		c.stopped = ErrNested
 	case c.turns%checkTurns == 0:
 		c.look()
 	}
@@ -186,13 +188,13 @@ func (c *checker) enter() bool {
 // look stops the validation when its time is over.
 func (c *checker) look() bool {
 	if c.stopped == nil && time.Now().After(c.deadline) {
-		c.stopped = errTooSlow
+		c.stopped = ErrTime
 	}
 	return c.stopped == nil
 }
 
 // checkValue is type, const and enum.
-func (c *checker) checkValue(s *jsonschema.Schema, n *instance) *violation {
+func (c *checker) checkValue(s *jsonschema.Schema, n *instance) *Violation {
 	if s.Types != nil && !hasType(*s.Types, n) {
 		return wrong("must be " + typeNamesOf(*s.Types))
 	}
@@ -214,7 +216,7 @@ func (c *checker) checkValue(s *jsonschema.Schema, n *instance) *violation {
 }
 
 // checkContent is what concerns values of one type.
-func (c *checker) checkContent(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+func (c *checker) checkContent(s *jsonschema.Schema, n *instance, seen *evaluated) *Violation {
 	switch n.kind {
 	case rawjson.KindString:
 		return checkText(s, n.text)
@@ -228,7 +230,7 @@ func (c *checker) checkContent(s *jsonschema.Schema, n *instance, seen *evaluate
 	return nil
 }
 
-func checkText(s *jsonschema.Schema, text string) *violation {
+func checkText(s *jsonschema.Schema, text string) *Violation {
 	if s.MinLength != nil || s.MaxLength != nil {
 		switch n := utf8.RuneCountInString(text); {
 		case s.MinLength != nil && n < *s.MinLength && *s.MinLength == 1:
@@ -245,7 +247,7 @@ func checkText(s *jsonschema.Schema, text string) *violation {
 	return nil
 }
 
-func checkNumber(s *jsonschema.Schema, n *instance) *violation {
+func checkNumber(s *jsonschema.Schema, n *instance) *Violation {
 	if s.Minimum == nil && s.Maximum == nil && s.ExclusiveMinimum == nil && s.ExclusiveMaximum == nil && s.MultipleOf == nil {
 		return nil
 	}
@@ -264,7 +266,7 @@ func checkNumber(s *jsonschema.Schema, n *instance) *violation {
 	return nil
 }
 
-func (c *checker) checkArray(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+func (c *checker) checkArray(s *jsonschema.Schema, n *instance, seen *evaluated) *Violation {
 	switch {
 	case s.MinItems != nil && len(n.items) < *s.MinItems:
 		return wrong("must have at least " + count(*s.MinItems, "item"))
@@ -303,7 +305,7 @@ func (c *checker) unique(items []instance) bool {
 	return true
 }
 
-func (c *checker) checkContains(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+func (c *checker) checkContains(s *jsonschema.Schema, n *instance, seen *evaluated) *Violation {
 	if s.Contains == nil {
 		return nil
 	}
@@ -326,10 +328,10 @@ func (c *checker) checkContains(s *jsonschema.Schema, n *instance, seen *evaluat
 	return nil
 }
 
-func (c *checker) checkObject(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+func (c *checker) checkObject(s *jsonschema.Schema, n *instance, seen *evaluated) *Violation {
 	for _, key := range s.Required {
 		if !n.has(key) {
-			return &violation{missing: key}
+			return &Violation{missing: key}
 		}
 	}
 	switch {
@@ -346,7 +348,7 @@ func (c *checker) checkObject(s *jsonschema.Schema, n *instance, seen *evaluated
 	return c.checkDependents(s, n, seen)
 }
 
-func (c *checker) checkMember(s *jsonschema.Schema, n *instance, i int, seen *evaluated) *violation {
+func (c *checker) checkMember(s *jsonschema.Schema, n *instance, i int, seen *evaluated) *Violation {
 	key, value := n.key(i), &n.items[i]
 	if s.PropertyNames != nil {
 		name := instance{kind: rawjson.KindString, text: key}
@@ -369,7 +371,7 @@ func (c *checker) checkMember(s *jsonschema.Schema, n *instance, i int, seen *ev
 		}
 	}
 	if !known {
-		var v *violation
+		var v *Violation
 		if known, v = c.checkAdditional(s, value); v != nil {
 			return v
 		}
@@ -382,7 +384,7 @@ func (c *checker) checkMember(s *jsonschema.Schema, n *instance, i int, seen *ev
 
 // checkAdditional reports whether the schema says something of fields that it
 // does not name.
-func (c *checker) checkAdditional(s *jsonschema.Schema, value *instance) (known bool, v *violation) {
+func (c *checker) checkAdditional(s *jsonschema.Schema, value *instance) (known bool, v *Violation) {
 	switch additional := s.AdditionalProperties.(type) {
 	case bool:
 		if !additional {
@@ -404,11 +406,11 @@ func sortedPatterns(patterns map[jsonschema.Regexp]*jsonschema.Schema) []jsonsch
 	return slices.SortedFunc(maps.Keys(patterns), func(a, b jsonschema.Regexp) int { return strings.Compare(a.String(), b.String()) })
 }
 
-func (c *checker) checkDependents(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+func (c *checker) checkDependents(s *jsonschema.Schema, n *instance, seen *evaluated) *Violation {
 	for i := range n.items {
 		for _, key := range s.DependentRequired[n.key(i)] {
 			if !n.has(key) {
-				return &violation{missing: key}
+				return &Violation{missing: key}
 			}
 		}
 		if schema := s.DependentSchemas[n.key(i)]; schema != nil {
@@ -421,7 +423,7 @@ func (c *checker) checkDependents(s *jsonschema.Schema, n *instance, seen *evalu
 }
 
 // checkApplied is what applies other schemas to the same value.
-func (c *checker) checkApplied(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+func (c *checker) checkApplied(s *jsonschema.Schema, n *instance, seen *evaluated) *Violation {
 	if s.Ref != nil {
 		if v := c.check(s.Ref, n, seen); v != nil {
 			return v
@@ -447,12 +449,12 @@ func (c *checker) checkApplied(s *jsonschema.Schema, n *instance, seen *evaluate
 // checkAlternatives is anyOf, and with one also oneOf. What is wrong is told
 // of the alternative that went furthest into the value: most likely it is the
 // one that was meant.
-func (c *checker) checkAlternatives(schemas []*jsonschema.Schema, one bool, n *instance, seen *evaluated) *violation {
+func (c *checker) checkAlternatives(schemas []*jsonschema.Schema, one bool, n *instance, seen *evaluated) *Violation {
 	if len(schemas) == 0 {
 		return nil
 	}
 	matched := 0
-	var nearest *violation
+	var nearest *Violation
 	for _, schema := range schemas {
 		branch := seen.fork()
 		if v := c.check(schema, n, branch); v != nil {
@@ -486,7 +488,7 @@ func (e *evaluated) fork() *evaluated {
 }
 
 // checkCondition is if, then and else.
-func (c *checker) checkCondition(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+func (c *checker) checkCondition(s *jsonschema.Schema, n *instance, seen *evaluated) *Violation {
 	if s.If == nil {
 		return nil
 	}
@@ -501,7 +503,7 @@ func (c *checker) checkCondition(s *jsonschema.Schema, n *instance, seen *evalua
 	return c.check(next, n, seen)
 }
 
-func (c *checker) checkUnevaluated(s *jsonschema.Schema, n *instance, seen *evaluated) *violation {
+func (c *checker) checkUnevaluated(s *jsonschema.Schema, n *instance, seen *evaluated) *Violation {
 	for i := range n.items {
 		switch {
 		case n.kind == rawjson.KindObject && s.UnevaluatedProperties != nil && !seen.keys[n.key(i)]:

@@ -1,4 +1,4 @@
-package rules
+package schema
 
 import (
 	"bytes"
@@ -9,45 +9,76 @@ import (
 	"strings"
 
 	"github.com/caddy-realtime/realtime/internal/rawjson"
+	"github.com/caddy-realtime/realtime/parser"
 )
 
 // instance is a value of a client as a schema sees it. It is immutable.
 type instance struct {
-	kind    rawjson.Kind
-	raw     []byte
-	text    string     // of a string
-	num     int64      // of a number with isInt
-	isInt   bool       // it is written as an int64
-	items   []instance // of an array, or the values of an object
-	members *object    // of an object: its keys, each once
+	kind   rawjson.Kind
+	raw    []byte
+	text   string         // of a string
+	num    int64          // of a number with isInt
+	isInt  bool           // it is written as an int64
+	items  []instance     // of an array, or the values of an object
+	keys   []string       // of an object, each once, in the order of items
+	places map[string]int // of an object: the indexes of its keys, if they are many
 }
 
-// newInstance decodes raw, which is within the limits of what is read.
+// manyKeys is the number of keys from which an object looks them up in a map.
+const manyKeys = 12
+
+// newInstance decodes raw, a JSON text of bounded size and depth.
 func newInstance(raw []byte, bins [][]byte) (n instance, err error) {
 	n = instance{kind: rawjson.KindOf(raw), raw: raw}
 	switch n.kind {
 	case rawjson.KindString:
 		n.text = rawjson.String(raw)
 	case rawjson.KindNumber:
-		n.num, _, n.isInt, err = number(raw)
+		var ok bool
+		if n.num, _, n.isInt, ok = rawjson.Number(raw); !ok {
+			err = errNumber
+		}
 	case rawjson.KindArray:
 		n.items = make([]instance, 0, arrayLen(raw))
 		for it := rawjson.Array(raw); it.Next() && err == nil; {
 			err = n.add(it.Value(), bins)
 		}
 	case rawjson.KindObject:
-		if _, binary := attachment(raw, bins); binary {
+		if _, binary := parser.Attachment(raw, bins); binary {
 			return n, errBinary
 		}
-		if n.members, err = newObject(raw, bins); err != nil {
-			return n, err
-		}
-		n.items = make([]instance, 0, len(n.members.members))
-		for i := 0; i < len(n.members.members) && err == nil; i++ {
-			err = n.add(n.members.members[i].raw, bins)
-		}
+		err = n.addMembers(raw, bins)
 	}
 	return n, err
+}
+
+func (n *instance) addMembers(raw []byte, bins [][]byte) error {
+	size := objectLen(raw)
+	n.items, n.keys = make([]instance, 0, size), make([]string, 0, size)
+	if size >= manyKeys {
+		n.places = make(map[string]int, size)
+	}
+	for it := rawjson.Object(raw); it.Next(); {
+		key := rawjson.String(it.Key())
+		if n.has(key) {
+			return errDuplicate
+		}
+		if n.places != nil {
+			n.places[key] = len(n.keys)
+		}
+		n.keys = append(n.keys, key)
+		if err := n.add(it.Value(), bins); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func objectLen(raw []byte) (n int) {
+	for it := rawjson.Object(raw); it.Next(); {
+		n++
+	}
+	return n
 }
 
 func arrayLen(raw []byte) (n int) {
@@ -64,10 +95,16 @@ func (n *instance) add(raw []byte, bins [][]byte) error {
 }
 
 // key is the name of the i-th member of an object.
-func (n *instance) key(i int) string { return n.members.members[i].key }
+func (n *instance) key(i int) string { return n.keys[i] }
 
 // has reports whether an object has the key.
-func (n *instance) has(key string) bool { return n.members.find(key) >= 0 }
+func (n *instance) has(key string) bool {
+	if n.places != nil {
+		_, ok := n.places[key]
+		return ok
+	}
+	return slices.Contains(n.keys, key)
+}
 
 // rat is the exact value of a number.
 func (n *instance) rat() *big.Rat {

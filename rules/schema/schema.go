@@ -1,0 +1,141 @@
+// Package schema checks what clients send against JSON Schemas, draft 2020-12,
+// in bounded time.
+//
+// **schema** → rules. A library reads and compiles the schemas; the validation
+// is this package's own, because the library's cannot be stopped, and a client
+// can make it take minutes: for a schema that refers to itself in two branches
+// of a oneOf it tries 2^depth ways, and its uniqueItems compares all items
+// whose structure hashes alike. It also collects every error, where the first
+// is enough.
+package schema
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// Schema is a compiled schema. It is immutable and safe for concurrent use.
+type Schema struct{ root *jsonschema.Schema }
+
+const maxDocument = 1 << 20 // bytes
+
+// Parse compiles a schema that refers to no other document.
+func Parse(doc []byte) (*Schema, error) {
+	d, err := decode(bytes.NewReader(doc))
+	if err != nil {
+		return nil, err
+	}
+	return compile("inline", d, noFiles{})
+}
+
+// Open compiles the schema in a file. What it refers to must be in the
+// directory of the file, after symbolic links, or below.
+func Open(path string) (*Schema, error) {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	files := directory{dir}
+	doc, err := files.read(filepath.Base(path))
+	if err != nil {
+		return nil, err
+	}
+	return compile(filepath.Base(path), doc, files)
+}
+
+// scheme is the scheme of the URLs that schemas have while they are compiled:
+// their $ref are resolved against it, so that none can name a file elsewhere.
+const scheme = "schema"
+
+func compile(name string, doc any, loader jsonschema.URLLoader) (*Schema, error) {
+	location := (&url.URL{Scheme: scheme, Path: "/" + name}).String()
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft2020)
+	c.UseLoader(loader)
+	if err := c.AddResource(location, doc); err != nil {
+		return nil, err
+	}
+	root, err := c.Compile(location)
+	if err != nil {
+		// The library's errors have several lines, and our URLs.
+		text := strings.NewReplacer("\n", "; ", scheme+":///", "").Replace(err.Error())
+		return nil, errors.New(text)
+	}
+	return &Schema{root}, nil
+}
+
+// decode reads a schema document and refuses what Validate does not do.
+func decode(r io.Reader) (any, error) {
+	doc, err := jsonschema.UnmarshalJSON(io.LimitReader(r, maxDocument))
+	if err != nil {
+		return nil, fmt.Errorf("decoding the schema: %w", err)
+	}
+	return doc, checkDocument(doc)
+}
+
+func checkDocument(doc any) error {
+	switch doc := doc.(type) {
+	case []any:
+		for _, v := range doc {
+			if err := checkDocument(v); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		if draft, ok := doc["$schema"].(string); ok && strings.TrimSuffix(draft, "#") != jsonschema.Draft2020.String() {
+			return fmt.Errorf("$schema is %s, only %s is supported", draft, jsonschema.Draft2020)
+		}
+		if _, ok := doc["$dynamicRef"].(string); ok {
+			return errors.New("$dynamicRef is not supported")
+		}
+		for _, v := range doc {
+			if err := checkDocument(v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// noFiles loads nothing: an inline schema stands alone.
+type noFiles struct{}
+
+func (noFiles) Load(location string) (any, error) {
+	return nil, errors.New("an inline schema cannot refer to another document")
+}
+
+// directory loads what a file refers to, from its directory only.
+type directory struct{ root *os.Root }
+
+func (d directory) Load(location string) (any, error) {
+	u, err := url.Parse(location)
+	if err != nil {
+		return nil, err
+	}
+	if u.Scheme != scheme || u.Host != "" {
+		return nil, errors.New("only files beside and below the schema can be referred to, none is fetched")
+	}
+	return d.read(filepath.FromSlash(strings.TrimPrefix(u.Path, "/")))
+}
+
+func (d directory) read(name string) (any, error) {
+	file, err := d.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return decode(file)
+}
