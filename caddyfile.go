@@ -1,6 +1,8 @@
 package realtime
 
 import (
+	"errors"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -20,8 +22,13 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("realtime", httpcaddyfile.Before, "invoke")
 }
 
-// parseCaddyfile makes a route of a block.
+// parseCaddyfile makes a route of a block. Its errors begin with file and line.
 func parseCaddyfile(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	route, err := parseBlock(h)
+	return route, placeFirst(err)
+}
+
+func parseBlock(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next()
 	matcher, err := h.ExtractMatcherSet()
 	if err != nil {
@@ -41,6 +48,26 @@ func parseCaddyfile(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		handler.logWarnings()
 	}
 	return h.NewRoute(matcher, handler), nil
+}
+
+// placeLast is how Caddy's Dispenser ends an error.
+var placeLast = regexp.MustCompile(`^((?s).*), at (\S[^\n]*:\d+)(?: import chain \['([^\n]*)'\])?$`)
+
+// placeFirst gives an error of a Dispenser the form that those of rules have:
+// file and line at the beginning.
+func placeFirst(err error) error {
+	if err == nil || rules.IsPlaced(err) {
+		return err
+	}
+	parts := placeLast.FindStringSubmatch(err.Error())
+	if parts == nil {
+		return err
+	}
+	text := parts[2] + ": " + parts[1]
+	if parts[3] != "" {
+		text += " (imported by " + strings.ReplaceAll(parts[3], "','", ", ") + ")"
+	}
+	return errors.New(text)
 }
 
 // collectOption is the adapter's option for a func(*Handler) that gets each

@@ -316,7 +316,7 @@ func (c *compiler) block(steps []Step, path string) error {
 		c.depth++ // of the steps in it
 		err := s.Action.compile(c)
 		c.depth--
-		if isPlaced(err) {
+		if IsPlaced(err) {
 			return err
 		} else if err != nil {
 			return placed(where, "%s: %w", actionName(s.Action), err)

@@ -66,7 +66,7 @@ func parseStep(l Line) (Step, error) {
 	r := &reader{tokens: l.Tokens[1:], block: l.Block}
 	err = action.parse(r)
 	switch {
-	case isPlaced(err): // within its block
+	case IsPlaced(err): // within its block
 		return Step{}, err
 	case err != nil:
 		return Step{}, placed(at.or(""), "%s: %w", name, err)

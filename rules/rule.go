@@ -117,4 +117,6 @@ func placed(where, format string, args ...any) error {
 	return &placedError{fmt.Errorf("%s: %w", where, err)}
 }
 
-func isPlaced(err error) bool { return errors.As(err, new(*placedError)) }
+// IsPlaced reports whether the text of err begins with a place in the
+// configuration.
+func IsPlaced(err error) bool { return errors.As(err, new(*placedError)) }
