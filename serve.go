@@ -130,12 +130,21 @@ func (h *Handler) inside(u *url.URL) bool {
 // says that it came to it that way: the same origin is an https one then.
 func asSeenOutside(r *http.Request) *http.Request {
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	if !trusted || r.TLS != nil || r.Header.Get("X-Forwarded-Proto") != "https" {
+	if !trusted || r.TLS != nil || !isForwardedTLS(r.Header.Get("X-Forwarded-Proto")) {
 		return r
 	}
 	outside := *r
 	outside.TLS = &tls.ConnectionState{HandshakeComplete: true}
 	return &outside
+}
+
+// isForwardedTLS reports whether an X-Forwarded-Proto header stands for TLS. Of
+// a list, which is what a chain of proxies makes, the first is what the client
+// used. Traefik sends wss for a WebSocket.
+func isForwardedTLS(header string) bool {
+	proto, _, _ := strings.Cut(header, ",")
+	proto = strings.TrimSpace(proto)
+	return strings.EqualFold(proto, "https") || strings.EqualFold(proto, "wss")
 }
 
 // isEarly reports whether r came as TLS early data, which anybody who saw it

@@ -183,11 +183,15 @@ func TestSameOriginBehindTLSProxy(t *testing.T) {
 		port := freePort(t)
 		origin := fmt.Sprintf("https://127.0.0.1:%d", port)
 		mustLoad(t, strings.Replace(quiet(site(port, "realtime")), "{", "{\n"+options, 1))
-		if status, _, body := get(t, port, "/socket.io/"+handshake, "Origin", origin, "X-Forwarded-Proto", "https"); status != want {
-			t.Errorf("with %q: got %d %q, want %d", options, status, body, want)
+		for _, proto := range []string{"https", "HTTPS", "wss", "https, http", "https,http", "wss , ws"} {
+			if status, _, body := get(t, port, "/socket.io/"+handshake, "Origin", origin, "X-Forwarded-Proto", proto); status != want {
+				t.Errorf("with %q and %q: got %d %q, want %d", options, proto, status, body, want)
+			}
 		}
-		if status, _, _ := get(t, port, "/socket.io/"+handshake, "Origin", origin); status != 403 {
-			t.Errorf("with %q: got %d for another scheme", options, status)
+		for _, proto := range []string{"", "http", "ws", "http, https", "httpsx", ",https"} {
+			if status, _, _ := get(t, port, "/socket.io/"+handshake, "Origin", origin, "X-Forwarded-Proto", proto); status != 403 {
+				t.Errorf("with %q and %q: got %d for another scheme", options, proto, status)
+			}
 		}
 	}
 }
