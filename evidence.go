@@ -2,7 +2,7 @@ package realtime
 
 import (
 	"encoding/json"
-	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -134,8 +134,10 @@ func claimsInFront(r *http.Request, names []string) map[string]json.RawMessage {
 
 // checkAmbient refuses to let any website's pages act as the visitor.
 func checkAmbient(ambient bool, origins []string) error {
-	if ambient && slices.Contains(origins, "*") {
-		return errors.New("origins * with an identity that browsers send by themselves (a cookie, or what a handler in front asks for) would let every website act as its visitor: name the origins")
+	for _, open := range []string{"*", "null"} { // null is the origin of every sandboxed frame
+		if ambient && slices.Contains(origins, open) {
+			return fmt.Errorf("origins %s with an identity that browsers send by themselves (a cookie, or what a handler in front asks for) would let every website act as its visitor: name the origins", open)
+		}
 	}
 	return nil
 }

@@ -129,10 +129,12 @@ func TestAmbientIdentityWithAnyOrigin(t *testing.T) {
 		"none":   `{"method":"jwt","secret":"` + testSecret + `"}`,
 	} {
 		for _, place := range []string{`"auth":%s`, `"namespaces":[{"name":"/x","auth":%s}]`} {
-			h := fmt.Sprintf(`{"hub":"ambient","origins":["*"],`+place+`}`, auth)
-			err := tryProvision(t, h)
-			if (name == "none") != (err == nil) || err != nil && !strings.Contains(err.Error(), "origins *") {
-				t.Errorf("%s: got %v", h, err)
+			for _, origin := range []string{"*", "null"} {
+				h := fmt.Sprintf(`{"hub":"ambient","origins":["`+origin+`"],`+place+`}`, auth)
+				err := tryProvision(t, h)
+				if (name == "none") != (err == nil) || err != nil && !strings.Contains(err.Error(), "origins "+origin) {
+					t.Errorf("%s: got %v", h, err)
+				}
 			}
 		}
 	}

@@ -50,7 +50,9 @@ func (h *Handler) lintOrigins(where string) {
 		switch {
 		case origin == "*":
 			h.warn(where, "origins *: the pages of every site can connect as their visitors")
-		case err == nil && u.Scheme == "http" && !isLocal(u.Hostname()):
+		case origin == "null":
+			h.warn(where, "origins null: a page of any site can connect by way of a sandboxed frame, whose origin is null")
+		case err == nil && (u.Scheme == "http" || u.Scheme == "ws") && !isLocal(u.Hostname()):
 			h.warn(where, "origins: whoever is on the way to %s can put into its pages what they like; use https", origin)
 		}
 	}

@@ -29,6 +29,25 @@ func TestLints(t *testing.T) {
 	})
 }
 
+func TestLintOfOrigins(t *testing.T) {
+	for origin, want := range map[string]string{
+		"*":                       "every site",
+		"null":                    "any site",
+		"http://chat.example":     "use https",
+		"ws://chat.example":       "use https",
+		"http://localhost:5173":   "",
+		"https://chat.example":    "",
+		"capacitor://localhost":   "",
+		"https://*.chat.example/": "",
+	} {
+		h := &Handler{Origins: []string{origin}}
+		h.lintOrigins("here")
+		if got := lines(h.warnings); (got != "") != (want != "") || !strings.Contains(got, want) {
+			t.Errorf("%s: got %q, want %q", origin, got, want)
+		}
+	}
+}
+
 // JSON has no lines: a warning names the place in it.
 func TestLintsOfJSON(t *testing.T) {
 	text := `{
