@@ -79,12 +79,14 @@ type Handler struct {
 	// connection. Default: 0, no compression.
 	Compression int `json:"compression,omitempty"`
 
-	// The origins whose pages may connect, for both transports, and for the
-	// CORS headers of polling: `same` (the same scheme, host and port), or
-	// origins such as `https://example.com` or `https://*.example.com`, or
-	// `*` for any, which excludes an identity that browsers send by themselves.
-	// Clients that are not browsers send none and may connect.
-	// Default: same.
+	// The origins whose pages may connect, in addition to the own one, which is
+	// always allowed: `https://example.com`, `https://*.example.com`, any other
+	// scheme such as `capacitor://localhost`, `chrome-extension://<id>` or
+	// `file://`; `null`, the origin of sandboxed frames; or `*` for any. `*` and
+	// `null` exclude an identity that browsers send by themselves. They hold for
+	// both transports and for the CORS headers of polling. Scheme, host and port
+	// are compared; `ws` is `http`, `wss` is `https`. Clients that are not
+	// browsers send no origin and may connect. Default: `same`, the own one alone.
 	Origins []string `json:"origins,omitempty"`
 
 	// Connection state recovery. Default: none.

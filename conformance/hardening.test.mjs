@@ -43,7 +43,7 @@ http://127.0.0.1:{$PORT} {
 			bytes off
 			fanout off
 		}
-		origins same https://example.com https://*.example.org
+		origins https://example.com https://*.example.org capacitor://localhost chrome-extension://hpjkanmbpgjdkmmajkdkgigmgnlkpgkm
 		use rooms chat
 		on handshake {
 			ack socket.handshake
@@ -161,21 +161,27 @@ describe("hubs", () => {
 });
 
 describe("origins", () => {
-  const allowed = (origin) => origin === "https://example.com" || /^https:\/\/([a-z0-9-]+\.)+example\.org$/.test(origin);
-
-  test("a list: those on it, with their CORS headers, and no other", limit, async () => {
-    for (const origin of [
-      ...["https://example.com", "https://a.example.org", "https://a.b.example.org"],
+  test("a list: those on it and the own one, with their CORS headers, and no other", limit, async () => {
+    const own = new URL(open.base).host;
+    const allowed = [
+      ...["https://example.com", "https://a.example.org", "https://a.b.example.org", "capacitor://localhost", "chrome-extension://hpjkanmbpgjdkmmajkdkgigmgnlkpgkm"],
+      ...[`http://${own}`, `ws://${own}`, `http://${own}/`, `http://${own}/chat`, "wss://example.com", "https://example.com/", "https://example.com:443/chat"],
+    ];
+    const refused = [
       ...["http://example.com", "https://example.com:444", "https://example.com.evil.io", "https://evil-example.com", "https://example.org", "https://evilexample.org"],
-      ...["https://a.example.org.evil.io", "https://user@example.com", "https://example.com/", "null", "https://", "example.com", "https://a.example.org:8443", "file://"],
-    ]) {
+      ...["https://a.example.org.evil.io", "https://user@example.com", "https://example.com@evil.io", "https://evil.io/@example.com", "https://evil.io\\.example.org"],
+      ...["null", "https://", "example.com", "https://a.example.org:8443", "file://", "ionic://localhost", "capacitor://localhost:80", "capacitor://evil.io"],
+      ...[`https://${own}`, `wss://${own}`, `http://${own}@evil.io`, `http://evil.io/${own}`, `http://${own}.evil.io`],
+    ];
+    for (const origin of [...allowed, ...refused]) {
+      const ok = allowed.includes(origin);
       const headers = { origin };
       const res = await open.get(v4, { headers });
-      assert.equal(res.status, allowed(origin) ? 200 : 403, origin);
-      assert.equal(res.headers["access-control-allow-origin"], allowed(origin) ? origin : undefined, origin);
+      assert.equal(res.status, ok ? 200 : 403, origin);
+      assert.equal(res.headers["access-control-allow-origin"], ok ? origin : undefined, origin);
       assert.match(res.headers.vary ?? "", /origin/i, origin);
       const { ws } = await open.upgrade(v4ws, { headers });
-      assert.equal(Boolean(ws), allowed(origin), `WebSocket from ${origin}`);
+      assert.equal(Boolean(ws), ok, `WebSocket from ${origin}`);
       ws?.destroy();
     }
   });

@@ -3,37 +3,38 @@ package engine
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 )
 
-// Origins decides which browser origins may use an endpoint. It is immutable.
-// A nil *Origins takes the same origin only.
+// Origins decides from which origins browsers may use an endpoint: from its
+// own, and from those of a list. It is immutable. A nil *Origins has an empty
+// list.
 type Origins struct {
 	any   bool
-	same  bool
-	exact []string
-	wild  []wildcard
+	null  bool
+	exact []origin
+	wild  []origin // of "https://*.example.com": host is the suffix with its dot
 }
 
-// wildcard is an origin whose host begins with "*.": at least one whole label
-// stands for the star.
-type wildcard struct{ scheme, suffix string }
+// origin is a parsed origin. Two are the same if they are equal by ==.
+type origin struct {
+	scheme string // lower case; http stands for ws, and https for wss
+	host   string // lower case; with its port, unless that is the scheme's default
+}
 
-// ParseOrigins takes what the Caddyfile's origins option takes: "same", "*",
-// "null", or origins such as "https://example.com" and "https://*.example.com".
-// An empty list is "same".
+// ParseOrigins takes what the Caddyfile's origins option takes: "*", "null",
+// origins such as "https://example.com", "https://*.example.com" and
+// "capacitor://localhost", and "same", the own origin, which is always allowed.
 func ParseOrigins(list []string) (*Origins, error) {
-	o := &Origins{same: len(list) == 0}
+	o := &Origins{}
 	for _, item := range list {
 		switch item {
 		case "*":
 			o.any = true
 		case "same":
-			o.same = true
 		case "null":
-			o.exact = append(o.exact, item)
+			o.null = true
 		default:
 			if err := o.add(item); err != nil {
 				return nil, err
@@ -41,91 +42,136 @@ func ParseOrigins(list []string) (*Origins, error) {
 		}
 	}
 	if o.any && len(list) > 1 {
-		return nil, fmt.Errorf("origin * makes the others pointless")
+		return nil, fmt.Errorf("origin * includes all others: remove them, or the star")
 	}
 	return o, nil
 }
 
 func (o *Origins) add(item string) error {
-	u, err := url.Parse(item)
-	if err != nil {
-		return fmt.Errorf("parsing origin %q: %w", item, err)
+	scheme, host, _ := strings.Cut(item, "://")
+	host, wild := strings.CutPrefix(strings.TrimSuffix(host, "/"), "*.")
+	if strings.Contains(host, "*") {
+		return fmt.Errorf("origin %q: a star can only stand for the first labels of a host, as in https://*.example.com", item)
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil ||
-		u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery {
-		return fmt.Errorf("origin %q is not of the form https://host[:port]", item)
-	}
-	host := withoutDefaultPort(u.Scheme, strings.ToLower(u.Host))
-	rest, wild := strings.CutPrefix(host, "*.")
-	if strings.Contains(rest, "*") || rest == "" {
-		return fmt.Errorf("origin %q: a star stands for the first labels only", item)
-	}
-	if wild {
-		o.wild = append(o.wild, wildcard{u.Scheme, "." + rest})
-	} else {
-		o.exact = append(o.exact, u.Scheme+"://"+host)
+	got, ok := newOrigin(scheme, host)
+	switch {
+	case !ok || wild && got.host == "":
+		return fmt.Errorf("origin %q is not of the form scheme://host[:port], such as https://example.com or capacitor://localhost", item)
+	case wild:
+		o.wild = append(o.wild, origin{got.scheme, "." + got.host})
+	default:
+		o.exact = append(o.exact, got)
 	}
 	return nil
 }
 
-func withoutDefaultPort(scheme, host string) string {
-	if scheme == "https" {
-		return strings.TrimSuffix(host, ":443")
+// parseOrigin parses the Origin header of a request. Some clients that are not
+// browsers send a whole URL: its path is ignored. Anything after which parsers
+// might disagree about the host (a user, a backslash, a query without a path)
+// is not an origin.
+func parseOrigin(header string) (o origin, ok bool) {
+	scheme, rest, ok := strings.Cut(header, "://")
+	if !ok {
+		return origin{}, false
 	}
-	return strings.TrimSuffix(host, ":80")
+	host, _, _ := strings.Cut(rest, "/")
+	return newOrigin(scheme, host)
+}
+
+// newOrigin returns an origin in the form that is compared; false if scheme or
+// host is malformed. Only a file origin may lack a host.
+func newOrigin(scheme, host string) (o origin, ok bool) {
+	scheme, host = strings.ToLower(scheme), strings.ToLower(host)
+	name, port := host, ""
+	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
+		name, port = host[:i], host[i+1:]
+		if port == "" || strings.Trim(port, "0123456789") != "" {
+			return origin{}, false
+		}
+	}
+	if !isScheme(scheme) || !isHost(name) && (scheme != "file" || host != "") {
+		return origin{}, false
+	}
+	defaultPort := ""
+	switch scheme {
+	case "http", "ws":
+		scheme, defaultPort = "http", "80"
+	case "https", "wss":
+		scheme, defaultPort = "https", "443"
+	}
+	if port == defaultPort {
+		host = name
+	}
+	return origin{scheme, host}, true
+}
+
+// isScheme reports whether s is a scheme, RFC 3986 section 3.1, in lower case.
+func isScheme(s string) bool {
+	return s != "" && 'a' <= s[0] && s[0] <= 'z' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789+-.") == ""
+}
+
+// isHost reports whether s is a name or an address in lower case. Names that
+// are not ASCII come in their xn-- form.
+func isHost(s string) bool {
+	if address, ok := strings.CutPrefix(s, "["); ok {
+		address, ok = strings.CutSuffix(address, "]")
+		return ok && address != "" && strings.Trim(address, "abcdef0123456789:.") == ""
+	}
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-._") == ""
 }
 
 // allows reports whether r may come from where it says it comes from. A
-// request without Origin is no cross-origin request of a browser's script, but
-// it may be one of an image or a form: Sec-Fetch-Site tells.
+// request without Origin is not a cross-origin request of a browser's script,
+// but it may be one of an image or a form: Sec-Fetch-Site tells.
 func (o *Origins) allows(r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return o.anyOrigin() || r.Header.Get("Sec-Fetch-Site") != "cross-site"
-	}
-	if o.anyOrigin() {
+	header := r.Header.Get("Origin")
+	switch {
+	case o.anyOrigin():
 		return true
+	case header == "":
+		return r.Header.Get("Sec-Fetch-Site") != "cross-site"
+	case header == "null":
+		return o != nil && o.null
 	}
-	if o == nil || o.same {
-		if sameOrigin(r, origin) {
-			return true
-		}
-	}
-	return o != nil && o.lists(origin)
+	from, ok := parseOrigin(header)
+	return ok && (isOwn(r, from) || o.lists(from))
 }
 
-// crosses reports whether other origins than the server's own may be allowed.
-func (o *Origins) crosses() bool { return o != nil && (o.any || len(o.exact)+len(o.wild) > 0) }
-
-func (o *Origins) anyOrigin() bool { return o != nil && o.any }
-
-func (o *Origins) lists(origin string) bool {
-	if origin == "null" {
-		return slices.Contains(o.exact, origin)
-	}
-	scheme, host, ok := strings.Cut(strings.ToLower(origin), "://")
-	if !ok || strings.ContainsAny(host, "/@?#\\") {
-		return false
-	}
-	host = withoutDefaultPort(scheme, host)
-	if slices.Contains(o.exact, scheme+"://"+host) {
-		return true
-	}
-	return slices.ContainsFunc(o.wild, func(w wildcard) bool {
-		return w.scheme == scheme && len(host) > len(w.suffix) && strings.HasSuffix(host, w.suffix)
-	})
-}
-
-// sameOrigin compares scheme, host and port with those that r was sent to.
-func sameOrigin(r *http.Request, origin string) bool {
+// isOwn compares an origin with that of the URL to which r was sent.
+func isOwn(r *http.Request, from origin) bool {
 	scheme := "http"
 	if r.TLS != nil {
 		scheme = "https"
 	}
-	got, host, ok := strings.Cut(strings.ToLower(origin), "://")
-	return ok && got == scheme &&
-		withoutDefaultPort(scheme, host) == withoutDefaultPort(scheme, strings.ToLower(r.Host))
+	own, ok := newOrigin(scheme, r.Host)
+	return ok && own == from
 }
+
+func (o *Origins) lists(from origin) bool {
+	if o == nil {
+		return false
+	}
+	return slices.Contains(o.exact, from) || slices.ContainsFunc(o.wild, func(w origin) bool {
+		return w.scheme == from.scheme && len(from.host) > len(w.host) && strings.HasSuffix(from.host, w.host)
+	})
+}
+
+// equalOrigins reports whether two Origin headers name the same origin.
+func equalOrigins(a, b string) bool {
+	if a == b {
+		return true
+	}
+	x, isOrigin := parseOrigin(a)
+	y, isOther := parseOrigin(b)
+	return isOrigin && isOther && x == y
+}
+
+// crosses reports whether origins other than the own one may be allowed.
+func (o *Origins) crosses() bool {
+	return o != nil && (o.any || o.null || len(o.exact)+len(o.wild) > 0)
+}
+
+func (o *Origins) anyOrigin() bool { return o != nil && o.any }
 
 // setHeaders sets the CORS headers for an answer to r, which is allowed.
 func (o *Origins) setHeaders(h http.Header, r *http.Request) {
@@ -133,13 +179,12 @@ func (o *Origins) setHeaders(h http.Header, r *http.Request) {
 		h.Set("Access-Control-Allow-Origin", "*")
 		return
 	}
-	origin := r.Header.Get("Origin")
 	if !o.crosses() {
 		return
 	}
 	h.Add("Vary", "Origin") // also without one: a cache must not mix them up
-	if origin != "" && o.allows(r) {
-		h.Set("Access-Control-Allow-Origin", origin)
+	if header := r.Header.Get("Origin"); header != "" && o.allows(r) {
+		h.Set("Access-Control-Allow-Origin", header)
 		h.Set("Access-Control-Allow-Credentials", "true")
 	}
 }

@@ -360,11 +360,14 @@ func TestSameClientOnly(t *testing.T) {
 	s.expect(s.do("POST", q, "4x", "Origin: https://a.example", "X-User: bob"), 400, json1)
 	s.expect(s.do("POST", q, "4x", "X-User: ann"), 400, json1)
 	s.expect(s.do("POST", q, "4x", "Origin: https://evil.example", "X-User: ann"), 403, json4)
-	s.expect(s.do("POST", q, "4x", "Origin: https://a.example", "X-User: ann"), 200, "ok")
+	for _, same := range []string{"https://a.example", "https://a.example:443", "wss://a.example", "https://a.example/page"} {
+		s.expect(s.do("POST", q, "4x", "Origin: "+same, "X-User: ann"), 200, "ok")
+	}
 
 	// A page of the site itself: no Origin in GET.
 	q = polling + "&sid=" + sid(t, s.do("GET", polling, "").body)
 	s.expect(s.do("POST", q, "4x", "Origin: https://a.example"), 200, "ok")
 	s.expect(s.do("GET", q, ""), 200, "4x")
+	s.expect(s.do("POST", q, "4x", "Origin: wss://a.example"), 200, "ok")
 	s.expect(s.do("POST", q, "4x", "Origin: https://b.example"), 400, json1)
 }

@@ -112,15 +112,15 @@ func (q *request) checkSession(id, transport, version string) *protocolError {
 // opened the session. A browser names a page's own origin in POST and upgrade
 // only, so a handshake without one leaves it to a later request to say it.
 func (s *Session) samePage(origin string) bool {
-	if origin == s.origin || s.origin != "" {
-		return origin == s.origin
+	if s.origin != "" || origin == "" {
+		return equalOrigins(origin, s.origin)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.page == "" {
 		s.page = origin
 	}
-	return s.page == origin
+	return equalOrigins(origin, s.page)
 }
 
 // last is what counts of a repeated key.
