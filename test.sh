@@ -114,10 +114,10 @@ snippets() {
 # documented: what is written of the measurements changes nothing.
 documented() {
 	local before
-	before=$(cat docs/performance.md docs/performance/*.svg | cksum)
-	node docs/performance/tables.mjs
-	node docs/performance/plot.mjs
-	[ "$before" = "$(cat docs/performance.md docs/performance/*.svg | cksum)" ]
+	before=$(cat docs/performance.md docs/performance.svg | cksum)
+	node bench/tables.mjs
+	node bench/plot.mjs
+	[ "$before" = "$(cat docs/performance.md docs/performance.svg | cksum)" ]
 }
 
 node_modules() {
@@ -188,7 +188,7 @@ check "the module is in it" sh -c './caddy list-modules | grep -x http.handlers.
 say "examples and documentation"
 export JWT_SECRET=${JWT_SECRET:-for-validation-only-0123456789abcdef}
 export XDG_DATA_HOME=$scratch # a site with TLS makes its certificate authority there
-for file in examples/Caddyfile examples/*.Caddyfile conformance/*.Caddyfile docs/performance/*.Caddyfile; do
+for file in examples/Caddyfile examples/*.Caddyfile conformance/*.Caddyfile bench/*.Caddyfile; do
 	caddyfile "$file" "$file"
 done
 for document in *.md docs/*.md; do

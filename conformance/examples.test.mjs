@@ -88,7 +88,7 @@ describe("examples", () => {
   );
 
   test("bench.Caddyfile", limit, () =>
-    run("examples/bench.Caddyfile", async (site) => {
+    run("bench/bench.Caddyfile", async (site) => {
       const [a, b] = [await connected(site.replace("localhost", "127.0.0.1"), websocket), await connected(site.replace("localhost", "127.0.0.1"), websocket)];
       for (const s of [a, b]) await call(s, "sub", "room-1");
       const msg = next(b, "msg");

@@ -27,7 +27,7 @@ var (
 // unguarded is what no server runs.
 var unguarded = []string{
 	"broker/brokertest", "broker/memory.go", // a bus for tests; what it delivers is the hub's, which guards it
-	"conformance", "docs", "internal/dryrun", "internal/hubtest", "internal/siotest",
+	"bench", "conformance", "internal/dryrun", "internal/hubtest", "internal/siotest",
 }
 
 // TestEverythingIsGuarded finds goroutines and timer callbacks that do not

@@ -1,4 +1,4 @@
-// Draws performance.svg: on the left each server's CPU as a multiple of the
+// Draws docs/performance.svg: on the left each server's CPU as a multiple of the
 // floor's, on the right the CPU of one delivery as a room grows. The colours
 // follow the reader's light or dark scheme.
 import { writeFileSync } from "node:fs";
@@ -6,6 +6,7 @@ import { against, section } from "./data.mjs";
 
 const servers = [
   { key: "ours", name: "this module" },
+  { key: "gws", name: "gws (Go)" },
   { key: "centrifuge", name: "centrifuge (Go)" },
   { key: "node", name: "socket.io (Node)" },
 ];
@@ -18,14 +19,14 @@ const style = `
   .middle { text-anchor: middle; }
   .line { stroke: #d1d9e0; }
   .floor { stroke: #59636e; stroke-dasharray: 4 3; fill: none; stroke-width: 1.5; }
-  .ours { fill: #0969da; } .centrifuge { fill: #9a6700; } .node { fill: #8c959f; }
+  .ours { fill: #0969da; } .gws { fill: #1a7f37; } .centrifuge { fill: #9a6700; } .node { fill: #8c959f; }
   .curve { stroke: #0969da; stroke-width: 2; fill: none; }
   @media (prefers-color-scheme: dark) {
     text { fill: #f0f6fc; }
     .quiet { fill: #9198a1; }
     .line { stroke: #3d444d; }
     .floor { stroke: #9198a1; }
-    .ours { fill: #4493f8; } .centrifuge { fill: #d29922; } .node { fill: #656c76; }
+    .ours { fill: #4493f8; } .gws { fill: #3fb950; } .centrifuge { fill: #d29922; } .node { fill: #656c76; }
     .curve { stroke: #4493f8; }
   }`;
 
@@ -39,7 +40,7 @@ function bars(left, top, width) {
   const label = 300;
   const groups = against.filter((a) => !a.ours).map(({ name, label, metric }) => {
     const of = section(name);
-    const values = servers.map((s) => ({ ...s, ratio: of(name, s.key, metric) / of(name, "limit", metric) }));
+    const values = servers.map((s) => ({ ...s, ratio: of(name, s.key, metric) / of(name, "floor", metric) }));
     return { label, values: values.filter((v) => v.ratio > 0) };
   }).filter((g) => g.values.length > 0);
   const longest = Math.max(2, ...groups.flatMap((g) => g.values.map((v) => v.ratio)));
@@ -58,7 +59,7 @@ function bars(left, top, width) {
   const floor = round(left + label + scale(1));
   out.push(line(floor, top + 14, floor, y - 6, "floor"));
   servers.forEach(({ key, name }, i) => {
-    const x = left + label - 60 + i * 125;
+    const x = left + label - 160 + i * 125;
     out.push(`<rect x="${x}" y="${y + 2}" width="10" height="10" rx="2" class="${key}"/>`, text(x + 15, y + 11, name));
   });
   return { out, bottom: y + 20 };
@@ -69,7 +70,7 @@ function curves(left, top, width, bottom) {
   const of = section("members");
   const sizes = ["10", "100", "1000", "10000"];
   const points = (server) => sizes.map((n) => of(n, server, "us_cpu_per_delivery")).filter((v) => v !== undefined);
-  const [ours, floor] = [points("ours"), points("limit")];
+  const [ours, floor] = [points("ours"), points("floor")];
   const out = [text(left, top, "CPU per delivery as a room grows, µs", "title")];
   if (ours.length < sizes.length || floor.length < sizes.length) return out;
   const step = [0.1, 0.2, 0.5, 1, 2, 5, 10].find((s) => Math.max(...ours, ...floor) / s <= 6) ?? 20;
@@ -92,7 +93,7 @@ const [width, top, split] = [1000, 24, 640];
 const left = bars(10, top, split - 30);
 const height = Math.max(left.bottom, 300);
 const right = curves(split, top, width - split, height);
-writeFileSync(new URL("performance.svg", import.meta.url), `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="Server CPU beside the floor and the peers, and as a room grows">
+writeFileSync(new URL("../docs/performance.svg", import.meta.url), `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="Server CPU beside the floor and the peers, and as a room grows">
 <style>${style}
 </style>
 ${[...left.out, ...right].join("\n")}

@@ -1,4 +1,4 @@
-// Writes the tables of ../performance.md, between markers <!-- name --> and
+// Writes the tables of docs/performance.md, between markers <!-- name --> and
 // <!-- /name -->, from what measure.sh measured. What was not measured is "–".
 import { readFileSync, writeFileSync } from "node:fs";
 import { against, machine, section } from "./data.mjs";
@@ -19,22 +19,22 @@ function machineTable() {
 function peers() {
   const rows = against.map(({ name, label, metric, ours = "ours" }) => {
     const of = section(name);
-    const floor = of(name, "limit", metric);
-    const servers = ours === "ours" ? ["limit1", ours, "centrifuge", "node"] : [undefined, ours, undefined, undefined];
+    const floor = of(name, "floor", metric);
+    const servers = ours === "ours" ? ["floor1", ours, "gws", "centrifuge", "node"] : [undefined, ours, undefined, undefined, undefined];
     return [label, `1 (${number(floor)} µs)`, ...servers.map((s) => ratio(of(name, s, metric), floor))];
   });
   const idle = section("idle");
   const memory = (server) => kilobytes(idle("idle", server, "mem_bytes_per_conn"));
-  rows.push(["memory per idle connection in a room", memory("limit"), "–", memory("ours"), memory("centrifuge"), memory("node")]);
-  return table(["server CPU per …", "floor", "floor, one write each", "**this module**", "centrifuge 0.40 (Go)", "socket.io 4.8 (Node)"], rows);
+  rows.push(["memory per idle connection in a room", memory("floor"), "–", memory("ours"), memory("gws"), memory("centrifuge"), memory("node")]);
+  return table(["server CPU per …", "floor", "floor, one write each", "**this module**", "gws 1.8 (Go library)", "centrifuge 0.40 (Go)", "socket.io 4.8 (Node)"], rows);
 }
 
 function speeds() {
-  const servers = ["limit", "limit1", "ours", "centrifuge", "node"];
+  const servers = ["floor", "floor1", "ours", "gws", "centrifuge", "node"];
   const of = (name, metric, digits) => servers.map((s) => number(section(name)(name, s, metric), digits));
   const latency = section("latency");
   const both = (s) => `${number(latency("latency", s, "latency_ms_p50"))} / ${number(latency("latency", s, "latency_ms_p99"))}`;
-  return table(["", "floor", "floor, one write each", "**this module**", "centrifuge", "socket.io"], [
+  return table(["", "floor", "floor, one write each", "**this module**", "gws", "centrifuge", "socket.io"], [
     ["deliveries/s, 1,000 in a room, 8 in flight", ...of("room8", "deliveries_per_s")],
     ["deliveries/s, 500 rooms of 10", ...of("rooms", "deliveries_per_s")],
     ["acknowledged requests/s", ...of("ack", "acks_per_s")],
@@ -47,7 +47,7 @@ function members() {
   const metric = "us_cpu_per_delivery";
   return table(["members of the room", "floor, µs per delivery", "this module, µs", "ratio"],
     ["10", "100", "1000", "10000"].map((n) => {
-      const [floor, ours] = [of(n, "limit", metric), of(n, "ours", metric)];
+      const [floor, ours] = [of(n, "floor", metric), of(n, "ours", metric)];
       return [Number(n).toLocaleString("en-US"), number(floor), number(ours), ratio(ours, floor)];
     }));
 }
@@ -105,7 +105,7 @@ function slow() {
     ]));
 }
 
-const document = new URL("../performance.md", import.meta.url);
+const document = new URL("../docs/performance.md", import.meta.url);
 let text = readFileSync(document, "utf8");
 for (const [name, write] of Object.entries({ machine: machineTable, peers, speeds, members, connections, joined, options, slow })) {
   const between = new RegExp(`(<!-- ${name} -->\n)[^]*?(<!-- /${name} -->)`);

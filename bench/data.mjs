@@ -43,5 +43,6 @@ export const against = [
   { name: "latency", label: "delivery, 20 messages/s to 1,000", metric: "us_cpu_per_delivery" },
   { name: "ack", label: "acknowledged request", metric: "us_cpu_per_ack" },
   { name: "ack", label: "the same, two comparisons first", metric: "us_cpu_per_ack", ours: "require" },
+  { name: "ack", label: "the same, plain WebSockets", metric: "us_cpu_per_ack", ours: "plain" },
   { name: "connect", label: "connect, join and leave", metric: "us_cpu_per_connect" },
 ];

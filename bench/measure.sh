@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Measures what docs/performance.md reports, writes it to docs/performance/data
-# and renews the document's tables and plot. Linux, two cores: the server runs
-# on core 0, its clients on core 1, nothing else should run.
+# Measures what docs/performance.md reports, writes it to bench/data and renews
+# the page's tables and plot. It builds all that it needs from the registries of
+# Go and npm. Linux, two cores: the server runs on core 0, its clients on core 1,
+# nothing else should run.
 #
-#   BENCH=<dir> docs/performance/measure.sh [quick] [<section>…]
+#   bench/measure.sh [quick] [<section>…]
 #
 #   sections  room8 room1 rooms ack latency idle connect   against the peers
 #             members connections joined                   growth
@@ -11,15 +12,9 @@
 #   quick     one short round of each, 4 minutes; else 3 rounds, under 20
 #   CADDY     the binary to measure; default ./caddy, which ./xcaddy.sh builds
 #   ROUNDS, DURATION, BUILD   rounds, measured time of a run ("2500ms"), directory for what is built
-#
-# BENCH is the load generator, which is not part of this repository: a Go
-# program with flags -addr -proto -pid -mode -n -rooms -senders -window -rate
-# -duration -settle -json, and beside it the servers to compare with: limit (the
-# floor), peers/centrifuge, peers/node. All have three events: sub(room) joins,
-# pub({roomId, …}) goes to the others as msg, echo(value) acknowledges with it.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-here=docs/performance
+cd "$(dirname "$0")/.."
+here=bench
 
 rounds=3 duration=2500ms settle=1s
 if [ "${1:-}" = quick ]; then
@@ -36,20 +31,16 @@ die() {
 	exit 1
 }
 
-[ -f "${BENCH:-}/main.go" ] || die "BENCH is not the directory of the load generator"
 [ -x "$caddy" ] || die "no binary $caddy; build it with ./xcaddy.sh"
 ulimit -n "$(ulimit -Hn)"
 [ "$(ulimit -n)" -ge 16000 ] || die "the limit of descriptors ($(ulimit -n)) is below 16000"
 
 prepare() {
 	mkdir -p "$build" "$here/data"
-	go build -o "$build/client" "./$here/client"
-	(cd "$BENCH" && go build -o "$build/bench" . && go build -o "$build/limit" ./limit)
-	(cd "$BENCH/peers/centrifuge" && go build -o "$build/centrifuge" .)
-	if [ ! -d "$build/node/node_modules" ]; then
-		cp -r "$BENCH/peers/node" "$build/"
-		npm install --prefix "$build/node" --silent --no-fund --no-audit
-	fi
+	go build -o "$build/" ./bench/load ./bench/floor ./bench/transports
+	go -C bench/peers/centrifuge build -o "$build/centrifuge" .
+	go -C bench/peers/gws build -o "$build/gws" .
+	npm ci --prefix bench/peers/node --silent --no-fund --no-audit
 }
 
 secret=$(head -c 24 /dev/urandom | base64)
@@ -62,22 +53,23 @@ stop() {
 }
 trap stop EXIT
 
-# start <server> runs it alone on core 0, and sets port and proto.
+# start <server> runs it alone on core 0, and sets port and protocol.
 start() {
 	local command
-	proto=socketio
+	protocol=socketio
 	case $1 in
-	limit) port=3009 command=("$build/limit" -addr 127.0.0.1:3009) ;;
-	limit1) port=3010 command=("$build/limit" -addr 127.0.0.1:3010 -coalesce=false) ;;
-	centrifuge) port=3011 proto=centrifugo command=("$build/centrifuge" 127.0.0.1:3011) ;;
-	node) port=3012 command=(node "$build/node/server.js") ;;
-	ours) port=3013 command=("$caddy" run --config examples/bench.Caddyfile) ;;
-	require) port=3014 command=("$caddy" run --config examples/bench-require.Caddyfile) ;;
-	options) port=18081 command=(env JWT_SECRET="$secret" "$caddy" run --config "$here/options.Caddyfile") ;;
+	floor) port=3009 command=("$build/floor" -addr 127.0.0.1:3009) ;;
+	floor1) port=3010 command=("$build/floor" -addr 127.0.0.1:3010 -gather=false) ;;
+	centrifuge) port=3011 protocol=centrifuge command=("$build/centrifuge" -addr 127.0.0.1:3011) ;;
+	node) port=3012 command=(node bench/peers/node/server.js 127.0.0.1:3012) ;;
+	gws) port=3013 command=("$build/gws" -addr 127.0.0.1:3013) ;;
+	ours) port=3014 command=("$caddy" run --config bench/bench.Caddyfile) ;;
+	plain) port=3014 protocol=plain command=("$caddy" run --config bench/bench.Caddyfile) ;;
+	require) port=3015 command=("$caddy" run --config bench/require.Caddyfile) ;;
+	options) port=18081 command=(env JWT_SECRET="$secret" "$caddy" run --config bench/options.Caddyfile) ;;
 	*) die "unknown server $1" ;;
 	esac
-	# No JWT_SECRET: a peer would take it as an order to ask for tokens.
-	env -u JWT_SECRET PORT="$port" GOMAXPROCS=1 XDG_DATA_HOME="$build" XDG_CONFIG_HOME="$build" \
+	PORT="$port" GOMAXPROCS=1 XDG_DATA_HOME="$build" XDG_CONFIG_HOME="$build" \
 		taskset -c 0 "${command[@]}" >"$build/$1.log" 2>&1 &
 	pid=$!
 	for _ in $(seq 100); do
@@ -105,7 +97,7 @@ load() {
 	local case=$1 server=$2
 	shift 2
 	start "$server"
-	take "$case" "$server" "$round" "$build/bench" -json -addr "127.0.0.1:$port" -proto "$proto" -settle "$settle" "$@"
+	take "$case" "$server" "$round" "$build/load" -addr "127.0.0.1:$port" -protocol "$protocol" -settle "$settle" "$@"
 }
 
 each() { # <servers> <flag…>: the section's load on each of them
@@ -116,12 +108,12 @@ each() { # <servers> <flag…>: the section's load on each of them
 	done
 }
 
-# option <case> <flag…> does the same with the client of this directory.
+# option <case> <flag…> does the same with bench/transports.
 option() {
 	local case=$1
 	shift
 	start options
-	take "$case" ours "$round" "$build/client" "$@"
+	take "$case" ours "$round" "$build/transports" "$@"
 }
 
 token() {
@@ -131,27 +123,27 @@ token() {
 		console.log(body + "." + require("crypto").createHmac("sha256", process.env.JWT_SECRET).update(body).digest("base64url"));'
 }
 
-peers="limit limit1 centrifuge node ours"
+peers="floor floor1 gws centrifuge node ours"
 
 measure() {
 	local n
 	case $section in
-	room8) each "$peers" -mode fanout -n 1000 -window 8 ;;
-	room1) each "$peers" -mode fanout -n 1000 -window 1 ;;
-	rooms) each "$peers" -mode fanout -n 5000 -rooms 500 -senders 500 -window 2 ;;
-	ack) each "limit limit1 node ours require" -mode ack -n 100 -window 1 ;;
-	latency) each "$peers" -mode latency -n 1000 -rate 20 ;;
-	idle) each "limit centrifuge node ours" -mode idle -n 10000 -rooms 1000 ;;
-	connect) each "limit centrifuge node ours" -mode connect ;;
+	room8) each "$peers" -work fanout -connections 1000 -window 8 ;;
+	room1) each "$peers" -work fanout -connections 1000 -window 1 ;;
+	rooms) each "$peers" -work fanout -connections 5000 -rooms 500 -senders 500 -window 2 ;;
+	ack) each "floor floor1 gws node ours plain require" -work ack -connections 100 -window 1 ;;
+	latency) each "$peers" -work latency -connections 1000 -rate 20 ;;
+	idle) each "floor gws centrifuge node ours" -work idle -connections 10000 -rooms 1000 ;;
+	connect) each "floor gws centrifuge node ours" -work connect ;;
 	members)
 		for n in 10 100 1000 10000; do
-			load "$n" limit -mode fanout -n "$n" -window 8
-			load "$n" ours -mode fanout -n "$n" -window 8
+			load "$n" floor -work fanout -connections "$n" -window 8
+			load "$n" ours -work fanout -connections "$n" -window 8
 		done
 		;;
 	connections)
 		for n in 1000 5000 15000; do
-			load "$n" ours -mode idle -n "$n" -rooms $((n / 10))
+			load "$n" ours -work idle -connections "$n" -rooms $((n / 10))
 		done
 		;;
 	joined) joined ;;

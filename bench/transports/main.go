@@ -1,12 +1,13 @@
 //go:build linux
 
-// Command client measures what the load generator does not speak: TLS, long
-// polling, compression, and members of a room that stop reading. It joins
-// connections to one room, publishes to it, and prints one JSON object: what
-// the server spent, read from the operating system, and what the others saw.
+// Command transports measures what bench/load does not speak: TLS, long polling,
+// compression, and members of a room that stop reading. It joins connections to
+// one room, publishes to it, and prints one JSON object: the CPU time and memory
+// that the server's process spent, and what the members saw. Each connection has
+// a goroutine, so its figures compare with each other, not with those of load.
 //
-// The server must have the rules of the load generator: sub(room) joins and is
-// acknowledged, pub({roomId, …}) is delivered to the others as msg.
+// The server has the events of bench/load: sub(room) joins a room and is
+// acknowledged, pub({roomId, …}) reaches the others in the room as msg.
 package main
 
 import (
@@ -21,6 +22,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddy-realtime/realtime/bench/internal/sample"
 )
 
 type options struct {
@@ -47,16 +50,17 @@ func main() {
 	flag.Parse()
 	result, err := run(&o)
 	if err != nil {
-		log.Fatal("client: ", err)
+		log.Fatal("transports: ", err)
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(result); err != nil {
-		log.Fatal("client: ", err)
+		log.Fatal("transports: ", err)
 	}
 }
 
 func run(o *options) (map[string]float64, error) {
 	r := &room{options: o, arrived: make(chan struct{}, 1)}
-	before, err := readUsage(o.pid)
+	meter := sample.NewMeter(o.pid)
+	before, err := meter.Read()
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +70,7 @@ func run(o *options) (map[string]float64, error) {
 		}
 	}
 	time.Sleep(time.Second) // what connecting left to do
-	idle, err := readUsage(o.pid)
+	idle, err := meter.Read()
 	if err != nil {
 		return nil, err
 	}
@@ -76,24 +80,22 @@ func run(o *options) (map[string]float64, error) {
 		return nil, err
 	}
 	took := time.Since(t0)
-	after, err := readUsage(o.pid)
+	after, err := meter.Read()
 	if err != nil {
 		return nil, err
 	}
-	total, delivered := float64(o.n+o.stopped), float64(r.delivered.Load())
+	total, delivered := o.n+o.stopped, r.delivered.Load()
 	return map[string]float64{
-		"us_cpu_per_connect":  float64(idle.cpu-before.cpu) / 1e3 / total,
-		"mem_bytes_per_conn":  float64(idle.memory-before.memory) / total,
-		"us_cpu_per_delivery": float64(after.cpu-idle.cpu) / 1e3 / delivered,
-		"bytes_per_delivery":  float64(bytesRead.Load()-received) / delivered,
-		"deliveries_per_s":    delivered / took.Seconds(),
-		"lost":                float64(r.expected) - delivered,
-		"latency_ms_p50":      r.percentile(.5),
-		"latency_ms_p99":      r.percentile(.99),
+		"us_cpu_per_connect":  sample.PerOperation(idle.CPU-before.CPU, int64(total)),
+		"mem_bytes_per_conn":  float64(idle.Memory-before.Memory) / float64(total),
+		"us_cpu_per_delivery": sample.PerOperation(after.CPU-idle.CPU, delivered),
+		"bytes_per_delivery":  float64(bytesRead.Load()-received) / float64(delivered),
+		"deliveries_per_s":    float64(delivered) / took.Seconds(),
+		"lost":                float64(r.expected - delivered),
+		"latency_ms_p50":      r.latencies.Percentile(.5),
+		"latency_ms_p99":      r.latencies.Percentile(.99),
 	}, nil
 }
-
-const bucket = 20 * time.Microsecond
 
 // room is the members of one room.
 type room struct {
@@ -103,8 +105,8 @@ type room struct {
 	expected  int64 // deliveries of all that was published
 	target    atomic.Int64
 	delivered atomic.Int64
-	arrived   chan struct{}         // delivered reached target
-	waits     [100_000]atomic.Int64 // deliveries by latency, in buckets
+	arrived   chan struct{} // delivered reached target
+	latencies sample.Latencies
 }
 
 // member is one connection.
@@ -168,7 +170,7 @@ func (m *member) packet(p []byte) {
 		return
 	}
 	if err := m.conn.send(answer); err != nil {
-		log.Print("client: answering: ", err)
+		log.Print("transports: answering: ", err)
 	}
 }
 
@@ -179,8 +181,7 @@ func (r *room) deliver(p []byte) {
 	_, rest, _ := bytes.Cut(p, stamp)
 	if digits, _, ok := bytes.Cut(rest, []byte(",")); ok {
 		if due, err := strconv.ParseInt(string(digits), 10, 64); err == nil {
-			i := time.Duration(time.Now().UnixNano()-due) / bucket
-			r.waits[min(max(int(i), 0), len(r.waits)-1)].Add(1)
+			r.latencies.Add(time.Duration(time.Now().UnixNano() - due))
 		}
 	}
 	if r.delivered.Add(1) == r.target.Load() {
@@ -225,16 +226,6 @@ func (r *room) wait() bool {
 	case <-time.After(5 * time.Second):
 		return false
 	}
-}
-
-func (r *room) percentile(p float64) (ms float64) {
-	rest := int64(p * float64(r.delivered.Load()))
-	for i := range r.waits {
-		if rest -= r.waits[i].Load(); rest < 0 {
-			return (time.Duration(i) * bucket).Seconds() * 1e3
-		}
-	}
-	return 0
 }
 
 // words is n bytes of text that compresses as prose does.
