@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,14 +33,15 @@ func (m *model) members(room string) []string {
 	return slices.Sorted(maps.Keys(users))
 }
 
-// TestState compares State with the model through random moves, and an
-// audience that is told a few changes at a time with what it should know.
-func TestState(t *testing.T) {
+// Random moves of State are compared with the model, and an audience that is
+// told a few changes at a time with what it should know.
+func TestStateAgreesWithTheModel(t *testing.T) {
 	const namespace = "/"
 	rng := rand.New(rand.NewPCG(5, 6))
 	now := time.Unix(1_700_000_000, 0)
 	m := model{sockets: map[[2]string]int{}, until: map[[2]string]time.Time{}}
-	var s presence.State
+	held := 0
+	s := presence.State{Grew: func(bytes int) { held += bytes }}
 	told := map[string]*presence.Told{"": new(presence.Told), "a": new(presence.Told), "b": new(presence.Told)}
 	knows := map[string]map[string]bool{"": {}, "a": {}, "b": {}}
 	for step := range 20_000 {
@@ -92,6 +94,40 @@ func TestState(t *testing.T) {
 			hear(t, told, knows[room], members, rng.IntN(4))
 		}
 	}
+
+	for at, sockets := range m.sockets {
+		for range sockets {
+			s.Left(namespace, at[0], at[1], now, 0)
+		}
+	}
+	s.Expire(namespace, now.Add(time.Minute), func(string, string) {})
+	if held != 0 {
+		t.Errorf("%d bytes are held for an empty State", held)
+	}
+}
+
+func TestMemoryIsHeldForEachPlaceAndMember(t *testing.T) {
+	held := 0
+	s := presence.State{Grew: func(bytes int) { held += bytes }}
+	enter := func(room, user string) (bytes int) {
+		before := held
+		s.Entered("/", room, user)
+		return held - before
+	}
+	short, long := "u", strings.Repeat("u", 101)
+	first, second, longer := enter("a", "first"), enter("a", short), enter("a", long)
+	if second <= 0 || first <= second {
+		t.Errorf("a room with a member holds %d bytes, one more member %d", first, second)
+	}
+	if longer != second+100 {
+		t.Errorf("a user id of 101 bytes holds %d bytes, one of 1 byte %d", longer, second)
+	}
+	if again := enter("a", short); again != 0 {
+		t.Errorf("a member's second socket holds %d bytes", again)
+	}
+	if other := enter("b", short); other <= second {
+		t.Errorf("a member of a new room holds %d bytes, of one that was there %d", other, second)
+	}
 }
 
 // hear tells an audience at most so many changes, and checks them.
@@ -128,7 +164,7 @@ func hear(t *testing.T, told *presence.Told, knows map[string]bool, members []st
 	}
 }
 
-func TestLastSeen(t *testing.T) {
+func TestLastSeenOfRecentUsers(t *testing.T) {
 	var s presence.State
 	now := time.Unix(1_700_000_000, 0)
 	come := func(user string) { s.Entered("/", "", user) }
@@ -160,7 +196,12 @@ func TestLastSeen(t *testing.T) {
 	if !s.LastSeen("/other", "ann", now).IsZero() {
 		t.Error("seen in another namespace")
 	}
-	now = now.Add(24 * time.Hour)
+	now = now.Add(24*time.Hour - time.Minute)
+	expect("ann", "24h0m0s")
+	come("zoe")
+	leave("zoe") // forgets those who left earlier
+	expect("ann", "24h0m0s")
+	now = now.Add(1)
 	expect("ann", "never")
 
 	come("bob")
