@@ -31,7 +31,7 @@ func Unquote(dst []byte, quoted []byte) []byte {
 	if ok {
 		return append(dst, s...)
 	}
-	for len(s) > 0 {
+	for {
 		i := bytes.IndexByte(s, '\\')
 		if i < 0 {
 			return append(dst, s...)
@@ -40,7 +40,6 @@ func Unquote(dst []byte, quoted []byte) []byte {
 		dst = utf8.AppendRune(append(dst, s[:i]...), r)
 		s = s[i+n:]
 	}
-	return dst
 }
 
 // EqualString reports whether a quoted string holds s once unescaped, without
