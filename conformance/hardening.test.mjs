@@ -5,6 +5,7 @@
 
 import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { deflateRawSync } from "node:zlib";
 import { Caddy } from "./lib/caddy.mjs";
 import { call, closeAll, connected, heard, next } from "./lib/client.mjs";
@@ -476,6 +477,22 @@ describe("compression", () => {
       assert.equal(await ws.next(), "431[" + JSON.stringify(text) + "]");
     }
     ws.destroy();
+  });
+
+  test("a client with a small window gets nothing that refers further back", limit, async () => {
+    for (const serverMaxWindowBits of [9, 12, 15]) {
+      // zlib inflates with exactly that window, and ends the connection where it does not suffice.
+      const ws = await deflate.websocket({}, { perMessageDeflate: { threshold: 0, serverMaxWindowBits } });
+      assert.match(ws.raw.extensions.toString() + Object.keys(ws.raw._extensions ?? {}), /deflate/);
+      ws.send("40");
+      await ws.next();
+      for (const period of [300, 500, 3000, 5000]) {
+        const text = randomBytes(period / 2).toString("hex").repeat(5);
+        ws.send('421["echo","' + text + '"]');
+        assert.equal(await ws.next(), '431["' + text + '"]');
+      }
+      ws.destroy();
+    }
   });
 
   test("a message that inflates beyond all measure ends its connection", limit, async () => {

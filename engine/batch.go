@@ -102,7 +102,7 @@ func (b *Batch) gather(c *conn, pending []*Frames, skip int) []byte {
 	if len(pending) == 1 || len(first) >= gatherSize {
 		return first
 	}
-	same := skip == 0 && c.compress == 0
+	same := skip == 0 && !c.deflate.negotiated()
 	if same && slices.Equal(b.gathered, pending) {
 		return b.buf
 	}

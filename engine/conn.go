@@ -23,11 +23,11 @@ const (
 // conn is one WebSocket connection.
 type conn struct {
 	net.Conn
-	session  *Session
-	raw      syscall.RawConn // the socket; nil: reads and writes cannot be tried
-	secure   bool            // raw carries TLS records
-	polled   bool            // the poller watches it
-	compress int             // permessage-deflate for messages of at least so many bytes; 0: not negotiated
+	session *Session
+	raw     syscall.RawConn // the socket; nil: reads and writes cannot be tried
+	secure  bool            // raw carries TLS records
+	polled  bool            // the poller watches it
+	deflate deflateRange    // of the sizes of messages that are compressed
 
 	// Guarded by the poller's mu.
 	fd      int32
@@ -58,14 +58,16 @@ type partial struct {
 	compressed bool
 }
 
-func newConn(nc net.Conn, s *Session, deflate bool) *conn {
+// newConn makes a session's connection. windowBits is what was negotiated for
+// permessage-deflate; 0: nothing was.
+func newConn(nc net.Conn, s *Session, windowBits int) *conn {
 	c := &conn{Conn: nc, session: s, raw: tryable(nc)}
 	if c.raw == nil {
 		c.raw = securedBy(nc)
 		c.secure = c.raw != nil
 	}
-	if deflate {
-		c.compress = s.config.Compression
+	if windowBits > 0 {
+		c.deflate = newDeflateRange(s.config.Compression, windowBits)
 	}
 	if tcp, ok := socket(nc).(*net.TCPConn); ok {
 		// What a client does not read waits in our outbox, where it is
@@ -244,7 +246,7 @@ func (c *conn) take(b *Batch, data []byte, err error) (goOn bool) {
 func (c *conn) consume(b *Batch, data []byte) (used int, err error) {
 	limit := c.session.config.MaxPayload
 	for {
-		h, err := parseHeader(data[used:], limit, c.compress > 0)
+		h, err := parseHeader(data[used:], limit, c.deflate.negotiated())
 		if err == errShortHeader {
 			return used, nil
 		}

@@ -4,8 +4,30 @@ import (
 	"bytes"
 	"compress/flate"
 	"io"
+	"math"
 	"sync"
 )
+
+// deflateRange is how many bytes a run of frames has that is compressed for a
+// connection. It is empty if permessage-deflate was not negotiated.
+type deflateRange struct{ min, max int32 }
+
+// newDeflateRange keeps to a window that is smaller than that of compress/flate
+// by leaving larger messages as they are: within a message that fits into the
+// window, nothing refers further back.
+func newDeflateRange(threshold, windowBits int) deflateRange {
+	r := deflateRange{int32(min(threshold, math.MaxInt32)), math.MaxInt32}
+	if windowBits < maxWindowBits {
+		r.max = 1 << windowBits
+	}
+	return r
+}
+
+func (r deflateRange) negotiated() bool { return r.min > 0 }
+
+func (r deflateRange) has(size int) bool {
+	return r.negotiated() && size >= int(r.min) && size <= int(r.max)
+}
 
 // deflateTail ends every compressed message and is left out of it, RFC 7692
 // section 7.2.1. A reader gets it back, and a final empty block with it.

@@ -118,7 +118,7 @@ func (f *Frames) textOnly() *Frames {
 
 // on is what goes out on c.
 func (f *Frames) on(c *conn) []byte {
-	if c.compress == 0 || f.own || len(f.data) < c.compress {
+	if f.own || !c.deflate.has(len(f.data)) {
 		return f.data
 	}
 	d := f.deflated.Load()
@@ -126,6 +126,6 @@ func (f *Frames) on(c *conn) []byte {
 		f.deflated.CompareAndSwap(nil, &deflated{})
 		d = f.deflated.Load()
 	}
-	d.once.Do(func() { d.data = deflateFrames(f.data, c.compress) })
+	d.once.Do(func() { d.data = deflateFrames(f.data, int(c.deflate.min)) })
 	return d.data
 }

@@ -11,7 +11,7 @@ func dialed(t *testing.T, ln net.Listener, s *Server) *conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newConn(nc, openedBy(s), false)
+	return newConn(nc, openedBy(s), 0)
 }
 
 // Another connection may get the number of one that we have closed before the

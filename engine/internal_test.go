@@ -37,7 +37,7 @@ func TestAttachWhileClosing(t *testing.T) {
 		s := openedBy(srv)
 		s.state, s.ending, s.told = closing, graceful, true
 		client, nc := net.Pipe()
-		c := newConn(nc, s, false)
+		c := newConn(nc, s, 0)
 		b := NewBatch()
 		var attached bool
 		var both sync.WaitGroup
@@ -137,7 +137,7 @@ func TestBacklogDoesNotHurry(t *testing.T) {
 	for w, hurries := range map[writer]bool{idle: true, blocked: false} {
 		s := openedBy(srv)
 		client, nc := net.Pipe()
-		s.ws, s.writer = newConn(nc, s, false), w
+		s.ws, s.writer = newConn(nc, s, 0), w
 		b := NewBatch()
 		s.Send(b, large)
 		s.Send(b, large)

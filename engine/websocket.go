@@ -42,7 +42,7 @@ func (q *request) connect(kind Kind) *conn {
 		q.refuse(errRequest)
 		return nil
 	}
-	nc, head, deflate := q.handshake()
+	nc, head, windowBits := q.handshake()
 	if nc == nil {
 		return nil
 	}
@@ -52,7 +52,7 @@ func (q *request) connect(kind Kind) *conn {
 		_ = nc.Close()
 		return nil
 	}
-	c := newConn(nc, s, deflate)
+	c := newConn(nc, s, windowBits)
 	b := NewBatch()
 	defer b.Flush()
 	if !s.attach(b, c, head) {
@@ -108,11 +108,11 @@ func (q *request) upgradeSession() {
 		return
 	}
 	s := q.session
-	nc, head, deflate := q.handshake()
+	nc, head, windowBits := q.handshake()
 	if nc == nil {
 		return
 	}
-	c := newConn(nc, s, deflate)
+	c := newConn(nc, s, windowBits)
 	c.probing = true
 	// Before the client knows that it may begin.
 	ok := s.startProbe(c)
@@ -259,16 +259,16 @@ func (q *request) hasBody() bool {
 
 // handshake does the WebSocket handshake, except that the head of the answer
 // is left to the caller: it goes out together with the first packet. Without a
-// connection it has answered the request.
-func (q *request) handshake() (nc net.Conn, head *Frames, deflate bool) {
+// connection it has answered the request. windowBits is 0 if no compression was
+// negotiated.
+func (q *request) handshake() (nc net.Conn, head *Frames, windowBits int) {
 	u := websocket.Upgrader{
 		ReadBufferSize:  256, // both buffers are dropped at once, with gorilla's Conn
 		WriteBufferSize: 256,
 		CheckOrigin:     func(*http.Request) bool { return true }, // done
 		// Who offers any (a token may be among them) wants one selected, else
 		// browsers give up.
-		Subprotocols:      []string{subprotocol},
-		EnableCompression: q.config.Compression > 0,
+		Subprotocols: []string{subprotocol},
 		Error: func(w http.ResponseWriter, _ *http.Request, _ int, _ error) {
 			w.Header().Set("Sec-WebSocket-Version", "13")
 			q.refuse(errRequest)
@@ -286,15 +286,26 @@ func (q *request) handshake() (nc net.Conn, head *Frames, deflate bool) {
 		if shim.conn != nil {
 			_ = shim.conn.Close() // it sent something before it was asked to
 		}
-		return nil, nil, false
+		return nil, nil, 0
+	}
+	config := q.config
+	if q.session != nil {
+		config = q.session.config // compression may have been switched on or off since
+	}
+	if config.Compression > 0 {
+		// gorilla would take every offer, whatever its parameters.
+		var extension string
+		if extension, windowBits = acceptDeflate(q.r.Header["Sec-Websocket-Extensions"]); extension != "" {
+			shim.head.Truncate(shim.head.Len() - len("\r\n"))
+			shim.head.WriteString("Sec-WebSocket-Extensions: " + extension + "\r\n\r\n")
+		}
 	}
 	data := shim.head.Bytes()
-	deflate = bytes.Contains(data, []byte("\r\nSec-WebSocket-Extensions: permessage-deflate"))
 	if stream, ok := shim.conn.(*stream); ok {
 		stream.answer(data)
 		data = nil
 	}
-	return shim.conn, &Frames{data: bytes.Clone(data), raw: true, own: true}, deflate
+	return shim.conn, &Frames{data: bytes.Clone(data), raw: true, own: true}, windowBits
 }
 
 // hijacker lets gorilla hijack the innermost ResponseWriter: the recorders

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"bytes"
 	"compress/flate"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -291,6 +292,127 @@ func TestCompression(t *testing.T) {
 		plain.send(long)
 		plain.expect(long)
 	})
+}
+
+// RFC 7692 sections 5.1 and 7.1: what is agreed to is named in the answer; an
+// offer that cannot be met is declined, and the next one looked at.
+func TestCompressionNegotiation(t *testing.T) {
+	const (
+		base = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+		none = ""
+	)
+	s := serve(t, engine.Config{Compression: 100})
+	for offers, want := range map[string]string{
+		"permessage-deflate":                                                         base,
+		"permessage-deflate; client_max_window_bits":                                 base,
+		"permessage-deflate ;client_max_window_bits = 8":                             base,
+		`permessage-deflate;client_max_window_bits="15"`:                             base,
+		"permessage-deflate; server_no_context_takeover; client_no_context_takeover": base,
+		"permessage-deflate; server_max_window_bits=15":                              base + "; server_max_window_bits=15",
+		"permessage-deflate; server_max_window_bits=12; client_max_window_bits=12":   base + "; server_max_window_bits=12",
+		`permessage-deflate; client_no_context_takeover; server_max_window_bits="8"`: base + "; server_max_window_bits=8",
+		", ,permessage-deflate,\t,":                                                  base,
+		"x-webkit-deflate-frame, permessage-deflate":                                 base,
+		`foo; bar="baz"; qux, permessage-deflate; server_max_window_bits=10`:         base + "; server_max_window_bits=10",
+		"permessage-deflate; unknown, permessage-deflate":                            base,
+		"permessage-deflate; server_max_window_bits=7, permessage-deflate":           base,
+		"permessage-deflate; server_max_window_bits=9, permessage-deflate":           base + "; server_max_window_bits=9",
+		"permessage-deflate; server_max_window_bits=16;client_max_window_bits, foo":  none,
+		"permessage-deflate; server_max_window_bits":                                 none,
+		"permessage-deflate; server_max_window_bits=7":                               none,
+		"permessage-deflate; server_max_window_bits=08":                              none,
+		"permessage-deflate; server_max_window_bits=+9":                              none,
+		"permessage-deflate; server_max_window_bits=1e1":                             none,
+		"permessage-deflate; server_max_window_bits=99999999999999999999":            none,
+		"permessage-deflate; server_max_window_bits=12; server_max_window_bits=12":   none,
+		"permessage-deflate; client_max_window_bits=7":                               none,
+		"permessage-deflate; client_max_window_bits=16":                              none,
+		"permessage-deflate; client_max_window_bits; client_max_window_bits=15":      none,
+		"permessage-deflate; server_no_context_takeover=1":                           none,
+		"permessage-deflate; client_no_context_takeover=true":                        none,
+		"permessage-deflate; server_no_context_takeover; server_no_context_takeover": none,
+		"permessage-deflate; unknown=1":                                              none,
+		"permessage-deflate2":                                                        none,
+		"x-permessage-deflate":                                                       none,
+		"x-webkit-deflate-frame":                                                     none,
+		"foo; permessage-deflate":                                                    none,
+		"permessage-deflate;":                                                        none, // from here on malformed
+		"permessage-deflate; =15":                                                    none,
+		"permessage-deflate; server_max_window_bits=":                                none,
+		`permessage-deflate; server_max_window_bits=""`:                              none,
+		`permessage-deflate; server_max_window_bits="15`:                             none,
+		"permessage-deflate permessage-deflate":                                      none,
+		"permessage-deflate, a=b":                                                    none,
+		`permessage-deflate, "`:                                                      none,
+		"":                                                                           none,
+	} {
+		w := s.open("EIO=4&transport=websocket", "Sec-WebSocket-Extensions: "+offers)
+		if got := w.head.Get("Sec-WebSocket-Extensions"); got != want {
+			t.Errorf("%q: answered %q, want %q", offers, got, want)
+		}
+		w.text()
+		w.send("4" + strings.Repeat("x", 200))
+		if first, _ := w.next(); (first == 0xc1) != (want != none) {
+			t.Errorf("%q: frame %#x", offers, first)
+		}
+	}
+	w := s.open("EIO=4&transport=websocket", "Sec-WebSocket-Extensions: permessage-deflate; unknown", "Sec-WebSocket-Extensions: permessage-deflate")
+	if got := w.head.Get("Sec-WebSocket-Extensions"); got != base {
+		t.Errorf("two headers: answered %q", got)
+	}
+	off := serve(t, engine.Config{}).open("EIO=4&transport=websocket", offer)
+	if got, ok := off.head["Sec-Websocket-Extensions"]; ok {
+		t.Errorf("without compression: answered %q", got)
+	}
+}
+
+// A message that does not fit into the agreed window is not compressed: what
+// repeats in it would be further back.
+func TestCompressionWithinWindow(t *testing.T) {
+	s := serve(t, engine.Config{Compression: 100})
+	for bits := 8; bits <= 15; bits++ {
+		w := s.open("EIO=4&transport=websocket", fmt.Sprintf("Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=%d", bits))
+		w.text()
+		for size, want := range map[int]byte{1<<bits - 10: 0xc1, 1<<bits + 1: 0x81, 100_000: 0x81} {
+			if bits == 15 {
+				want = 0xc1
+			}
+			w.send("4" + strings.Repeat("x", size-1))
+			if first, _ := w.next(); first != want {
+				t.Errorf("window of %d bits: frame %#x for %d bytes, want %#x", bits, first, size, want)
+			}
+		}
+	}
+}
+
+// Compression is as of the session's handshake, also for the WebSocket that it
+// upgrades to: only what the session can do is agreed to.
+func TestCompressionOfAnUpgrade(t *testing.T) {
+	for _, compressed := range []bool{false, true} {
+		then, later := engine.Config{}, engine.Config{Compression: 100}
+		if compressed {
+			then, later = later, then
+		}
+		s := serve(t, then)
+		q := s.poller()
+		s.srv.Update(later)
+		w := s.open(websocketOf(q), offer)
+		if got := w.head.Get("Sec-WebSocket-Extensions"); (got != "") != compressed {
+			t.Errorf("compression %v: answered %q", compressed, got)
+		}
+		w.send("2probe")
+		w.expect("3probe")
+		w.send("5")
+		long := "4" + strings.Repeat("x", 200)
+		if compressed {
+			w.write(frame(0xc1, deflated(long)))
+		} else {
+			w.send(long)
+		}
+		if first, _ := w.next(); (first == 0xc1) != compressed {
+			t.Errorf("compression %v: frame %#x", compressed, first)
+		}
+	}
 }
 
 func TestCompressionBomb(t *testing.T) {
