@@ -149,6 +149,8 @@ func (s *Socket) identified(b *engine.Batch, id *auth.Identity, err error) {
 	case err != nil:
 		s.refuseIdentity(b, err)
 	case !s.client.countUser(s.ns, id):
+		s.identity.Store(id)
+		s.refused("connect", errTooManyConnections)
 		s.turnAway(b, nil)
 		s.session.Close(engine.ForcedClose) // passing, too
 	default:
@@ -189,27 +191,28 @@ func (s *Socket) isTentative() bool {
 // refuseIdentity turns a socket away that authentication did not let in. Only
 // what is wrong with the client is final.
 func (s *Socket) refuseIdentity(b *engine.Batch, err error) {
-	s.logRefusal(err)
-	r := identityRefusal(err)
-	s.turnAway(b, r)
-	if r == nil {
-		s.session.Close(engine.ForcedClose)
+	r, final := identityRefusal(err)
+	s.refused("connect", r)
+	if final {
+		s.turnAway(b, r)
+		return
 	}
+	s.turnAway(b, nil)
+	s.session.Close(engine.ForcedClose)
 }
 
-func (s *Socket) logRefusal(err error) {
-	s.ns.hub.log().Debug("authentication failed", "namespace", s.ns.name, "error", err, "remote_ip", s.session.Handshake().RemoteIP)
-}
-
-// identityRefusal is what a client is told of err; nil for a passing trouble.
-func identityRefusal(err error) *Refusal {
+// identityRefusal is why a client with err is refused. It is final if the
+// client is at fault.
+func identityRefusal(err error) (r *Refusal, final bool) {
 	switch {
 	case errors.Is(err, auth.ErrNoToken):
-		return &Refusal{Code: Forbidden, Message: "Authentication error"}
+		return &Refusal{Code: Forbidden, Message: "Authentication error", Cause: err}, true
 	case errors.Is(err, auth.ErrInvalidToken):
-		return &Refusal{Code: Forbidden, Message: "Invalid token"}
+		return &Refusal{Code: Forbidden, Message: "Invalid token", Cause: err}, true
+	case errors.Is(err, errLoginsBusy):
+		return &Refusal{Code: Busy, Message: "Try again later", Cause: err}, false
 	}
-	return nil
+	return &Refusal{Code: UpstreamError, Message: "Try again later", Cause: err}, false
 }
 
 // turnAway ends a socket that did not join. The client is told r, if it is

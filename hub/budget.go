@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"errors"
+
 	"github.com/caddy-realtime/realtime/auth"
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/internal/budget"
@@ -15,6 +17,13 @@ const (
 	// decode and refuse it takes as long as to read that much. So a flood is
 	// read later, as too many bytes are.
 	refusedCost = 4000
+)
+
+// Refusals of connections that end: the client may try again.
+var (
+	errTooManyConnections = &Refusal{Code: Limit, Message: "Too many connections", Cause: errors.New("more than limits connections_per_user")}
+	errTooManyNamespaces  = &Refusal{Code: Limit, Message: "Too many namespaces", Cause: errors.New("a pattern names as many namespaces as there may be")}
+	errTooManyPackets     = &Refusal{Code: RateLimited, Message: "Too many packets", Cause: errors.New("more than limits events, or than 20 CONNECTs a minute")}
 )
 
 // connects is how often a connection may CONNECT to namespaces.

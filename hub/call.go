@@ -396,9 +396,6 @@ func (c *call) End(r *Refusal) {
 	if !c.markEnded() {
 		return
 	}
-	if r != nil && r.Cause != nil {
-		s.ns.hub.log().Debug("refused", "event", c.Name(), "code", string(r.Code), "message", r.Message, "error", r.Cause, "socket_id", s.id)
-	}
 	c.conclude(r)
 	if c.memo != nil {
 		c.settle(r)
@@ -436,6 +433,9 @@ func (c *call) conclude(r *Refusal) {
 	case c.kind == connectCall:
 		c.batched(func(b *engine.Batch) { c.concludeConnect(b, r) })
 	case c.kind == disconnectCall:
+		if r != nil { // there is no client left to answer
+			c.socket.client.logRefusal(c.Name(), c.socket.ns.name, c.socket, r)
+		}
 	case r == nil && !c.acked:
 		c.Ack(parser.Args{})
 	case r != nil:
@@ -453,22 +453,23 @@ func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
 	if r == nil {
 		switch s.ns.add(s, func() { s.hello(b) }) {
 		case gone:
-			r = &Refusal{Code: Invalid, Message: "Invalid namespace"}
+			r = errNoNamespace
 		case crowded:
+			s.refused("connect", errTooManyConnections)
 			s.turnAway(b, nil)
 			s.session.Close(engine.ForcedClose) // passing: the client tries again
 			return
 		}
 	}
 	if r != nil {
-		s.ns.hub.refusals.add("connect", r.Code)
+		s.refused("connect", r)
 		s.turnAway(b, r)
 		return
 	}
 	s.settleRecovery(b, true)
 	s.watchExpiry(c.peer.identity)
 	s.session.Established()
-	s.ns.hub.log().Debug("socket joined", "socket_id", s.id, "namespace", s.ns.name, "remote_ip", s.session.Handshake().RemoteIP)
+	s.ns.hub.log().Debug("socket joined", "socket_id", s.id, "user_id", s.UserID(), "namespace", s.ns.name, "remote_ip", s.session.Handshake().RemoteIP)
 	for _, f := range c.deferred {
 		f()
 	}

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -12,6 +13,8 @@ import (
 	"github.com/caddy-realtime/realtime/internal/rawjson"
 	"github.com/caddy-realtime/realtime/parser"
 )
+
+var errNoNamespace = &Refusal{Code: Invalid, Message: "Invalid namespace", Cause: errors.New("no such namespace is configured")}
 
 var mainNamespace = []byte("/")
 
@@ -90,6 +93,7 @@ func (c *client) abandon() { c.session.Close(engine.TransportError) }
 // the client is not in.
 func (c *client) packet(b *engine.Batch, p *parser.Packet) {
 	if !c.mayPacket(b) || p.Type == parser.Connect && !c.mayConnect(b) {
+		c.logRefusal("packet", string(p.Namespace), nil, errTooManyPackets)
 		c.session.Close(engine.ForcedClose) // passing: the client tries again
 		return
 	}
@@ -218,10 +222,12 @@ func (c *client) begin(b *engine.Batch, namespace, payload []byte) (*Socket, Aut
 	ns, busy := c.hub.acquire(namespace)
 	switch {
 	case busy:
+		c.logRefusal("connect", string(namespace), nil, errTooManyNamespaces)
 		c.session.Close(engine.ForcedClose) // passing: the client tries again
 		return nil, nil
 	case ns == nil:
-		c.refuseConnect(b, namespace, &Refusal{Code: Invalid, Message: "Invalid namespace"})
+		c.logRefusal("connect", string(namespace), nil, errNoNamespace)
+		c.refuseConnect(b, namespace, errNoNamespace)
 		return nil, nil
 	}
 	a := ns.spec.Load().Auth

@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/caddy-realtime/realtime/auth"
@@ -159,15 +158,10 @@ func (s *Socket) renew(old, id *auth.Identity, err error) *Refusal {
 		err = auth.ErrNoToken
 	}
 	if err != nil {
-		s.logRefusal(err)
-	}
-	switch r := identityRefusal(err); {
-	case r != nil:
+		r, _ := identityRefusal(err)
 		return r
-	case errors.Is(err, errLoginsBusy):
-		return &Refusal{Code: Busy, Message: "Try again later"}
-	case err != nil:
-		return &Refusal{Code: UpstreamError, Message: "Try again later"}
+	}
+	switch {
 	case id.ID != old.ID:
 		return &Refusal{Code: Forbidden, Message: "Another user's token"}
 	case !outlives(id, old):

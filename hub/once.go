@@ -283,7 +283,7 @@ var passing = map[Code]bool{Busy: true, Timeout: true, UpstreamError: true, Rate
 func (n *Namespace) keepLocked(m *memo, r *Refusal) {
 	ms, l := &n.memos, m.ledger
 	if r != nil {
-		m.refusal = &Refusal{Code: r.Code, Message: r.Message}
+		m.refusal = &Refusal{Code: r.Code, Message: r.Message, Rule: r.Rule}
 	}
 	if m.size+m.answer.Len() > maxMemoBytes {
 		m.answered, m.answer = false, parser.Args{}

@@ -187,13 +187,20 @@ const (
 	ProcessingError Code = "PROCESSING_ERROR"
 )
 
-// Refusal is why an event was refused. Message goes to the client; Cause, if
-// any, only to the debug log.
+// Refusal is why an event or a CONNECT was refused. Code and Message go to the
+// client, Cause and Rule to the debug log alone.
 type Refusal struct {
 	Code    Code
 	Message string
-	Cause   error
+	Cause   error  // nil: Message says it all
+	Rule    string // the line of the configuration that refused, "Caddyfile:12"; "": none did
 }
 
 // Error makes a Refusal an error, for logs.
-func (r *Refusal) Error() string { return string(r.Code) + ": " + r.Message }
+func (r *Refusal) Error() string {
+	text := string(r.Code) + ": " + r.Message
+	if r.Cause != nil {
+		text += ": " + r.Cause.Error()
+	}
+	return text
+}

@@ -2,8 +2,11 @@ package hub
 
 import (
 	"cmp"
+	"context"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 )
 
@@ -61,6 +64,43 @@ func (r *refusals) add(event string, code Code) {
 	} else {
 		counts[slices.Index(codes[:], Invalid)].Add(1)
 	}
+}
+
+// refused counts a refusal and writes its line in the log.
+func (s *Socket) refused(event string, r *Refusal) {
+	s.ns.hub.refusals.add(event, r.Code)
+	s.client.logRefusal(event, s.ns.name, s, r)
+}
+
+// maxReason bounds the text of a refusal in the log: a schema's message names
+// what the client sent.
+const maxReason = 256 // bytes
+
+// logRefusal writes the line of a refused event or CONNECT: what was refused,
+// why, by which line of the configuration, and who sent it. s is nil if there
+// was no namespace to make a socket in. Nothing is prepared for a log that does
+// not want it.
+func (c *client) logRefusal(event, namespace string, s *Socket, r *Refusal) {
+	ctx, log := context.Background(), c.hub.log()
+	if !log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("event", strings.Clone(event)), // it may lie in the client's message
+		slog.String("code", string(r.Code)),
+		slog.String("reason", r.Message[:min(len(r.Message), maxReason)]),
+	}
+	if r.Rule != "" {
+		attrs = append(attrs, slog.String("rule", r.Rule))
+	}
+	if r.Cause != nil {
+		attrs = append(attrs, slog.Any("error", r.Cause))
+	}
+	if s != nil {
+		attrs = append(attrs, slog.String("user_id", s.UserID()), slog.String("socket_id", s.id))
+	}
+	attrs = append(attrs, slog.String("namespace", namespace), slog.String("remote_ip", c.session.Handshake().RemoteIP))
+	log.LogAttrs(ctx, slog.LevelDebug, "refused", attrs...)
 }
 
 // stats lists what was refused at least once.

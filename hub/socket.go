@@ -228,7 +228,7 @@ func (s *Socket) send(b *engine.Batch, p parser.Packet) {
 // refuse answers a refused event: through its acknowledgement, if the client
 // asked for one, else as an error event, one a second at most.
 func (s *Socket) refuse(b *engine.Batch, event string, ackID int64, r *Refusal) {
-	s.ns.hub.refusals.add(event, r.Code)
+	s.refused(event, r)
 	if ackID == parser.NoID && !s.mayReport() {
 		return
 	}

@@ -23,6 +23,7 @@ func (c *nullCall) Join([]hub.Address) *hub.Refusal                { return nil 
 func (c *nullCall) Leave([]hub.Address) *hub.Refusal               { return nil }
 func (c *nullCall) Emit(hub.Emission) *hub.Refusal                 { return nil }
 func (c *nullCall) Batch(time.Duration, hub.Emission) *hub.Refusal { return nil }
+func (c *nullCall) Take(string, time.Duration, int) bool           { return !c.limit }
 func (c *nullCall) Ack(parser.Args)                                { c.acks++ }
 func (c *nullCall) Set(string, []byte) *hub.Refusal                { return nil }
 func (c *nullCall) End(r *hub.Refusal)                             { c.refused = r }
@@ -70,6 +71,7 @@ var way = []struct {
 	{"ack", `ack data`, 1, 2},
 	{"require", "require `data.clientId > 0 && data.text != \"\"` \"Text\"\nack data", 1, 2},
 	{"broadcast", `broadcast x data to data.roomId`, 9, 7},
+	{"refused", "require `data.clientId < 0` \"No\"", 1, 5},
 }
 
 var event = []byte(`20["test",` + message + `]`)

@@ -87,8 +87,9 @@ const (
 // code is a compiled rule, or several that run one after the other.
 type code struct {
 	ops    []op
-	starts []int // where each rule begins
-	slots  int   // variables to keep
+	lines  []string // of each op, in the configuration: Caddyfile:12
+	starts []int    // where each rule begins
+	slots  int      // variables to keep
 	logs   quota
 }
 
@@ -299,7 +300,10 @@ type compiler struct {
 	dedupes bool    // it has a dedupe
 }
 
-func (c *compiler) add(o op) { c.code.ops = append(c.code.ops, o) }
+func (c *compiler) add(o op) {
+	c.code.ops = append(c.code.ops, o)
+	c.code.lines = append(c.code.lines, c.where)
+}
 
 // block compiles steps, which stand at path in JSON. What they declare is
 // known in them only.

@@ -63,7 +63,7 @@ func (s *Require) compile(c *compiler) error {
 		return err
 	}
 	c.learn(true)
-	no := hub.Refusal{Code: hub.Invalid, Message: msgInvalid}
+	no := hub.Refusal{Code: hub.Invalid, Message: msgInvalid, Rule: c.where}
 	if s.Code != "" {
 		no.Code = s.Code
 	}

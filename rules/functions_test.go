@@ -250,3 +250,18 @@ func TestSelectionAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// What many events get costs nothing: a flood of them is the client's.
+func TestPlainRefusalAllocatesNothing(t *testing.T) {
+	for _, steps := range []string{"require `data.text == \"\"` \"No\" FORBIDDEN", "require false", "rate 1/s"} {
+		set := compile(t, "on test {\n"+steps+"\n}", rules.Options{})
+		c := &nullCall{fakeCall: *newCall("test", message)}
+		c.limit = true
+		if n := testing.AllocsPerRun(1000, func() { set.Event(c) }); n > 0 {
+			t.Errorf("%s: %v allocations", steps, n)
+		}
+		if c.refused == nil || c.refused.Rule != "Caddyfile:2" {
+			t.Errorf("%s: %+v", steps, c.refused)
+		}
+	}
+}

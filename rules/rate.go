@@ -56,8 +56,6 @@ func (s *Rate) parse(l *reader) error {
 	return nil
 }
 
-var errTooOften = &hub.Refusal{Code: hub.RateLimited, Message: "Too many requests"}
-
 // maxRefill is the longest that a bucket may take to be full.
 const maxRefill = 366 * 24 * time.Hour
 
@@ -76,9 +74,10 @@ func (s *Rate) compile(c *compiler) error {
 		return errors.New("that much, or that long, is no limit")
 	}
 	bucket := c.bucket()
+	tooOften := &hub.Refusal{Code: hub.RateLimited, Message: "Too many requests", Rule: c.where}
 	c.add(func(r *run) *hub.Refusal {
 		if !r.call.Take(bucket, every, burst) {
-			return errTooOften
+			return tooOften
 		}
 		return nil
 	})

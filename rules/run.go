@@ -124,7 +124,7 @@ func (r *run) nextRule(refusal *hub.Refusal) bool {
 		return false
 	}
 	if r.failed == nil {
-		r.failed = refusal
+		r.failed = r.placed(refusal)
 	}
 	for _, start := range r.code.starts {
 		if start >= r.pc {
@@ -136,9 +136,21 @@ func (r *run) nextRule(refusal *hub.Refusal) bool {
 	return true
 }
 
+// placed is the refusal by the present step with the step's line. A refusal
+// that many events get brings its own and costs no copy.
+func (r *run) placed(refusal *hub.Refusal) *hub.Refusal {
+	if refusal == nil || refusal.Rule != "" {
+		return refusal
+	}
+	with := *refusal
+	with.Rule = r.code.lines[r.pc-1]
+	return &with
+}
+
 // end gives the run back and ends the call.
 func (r *run) end(refusal *hub.Refusal) {
 	c := r.call
+	refusal = r.placed(refusal)
 	r.free()
 	c.End(refusal)
 }
