@@ -13,9 +13,8 @@ func init() {
 	caddy.RegisterModule(App{})
 }
 
-// App is where a config goes live: Caddy starts it once all of the config
-// proved valid. It has no settings and need not be named in a config; the
-// handlers bring it in.
+// App is where a config goes live. It has no settings and need not be named in
+// a config; the handlers bring it in.
 type App struct {
 	// Static after the handlers were provisioned.
 	generations []*generation
@@ -30,7 +29,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision asks to be told when Caddy stops.
+// Provision subscribes to the event that Caddy emits before it stops a config.
 func (a *App) Provision(ctx caddy.Context) error {
 	events, err := ctx.App("events")
 	if err != nil {
@@ -39,11 +38,16 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return events.(*caddyevents.App).On("stopping", a)
 }
 
-// Handle closes the hubs when the process exits. It is called before any app
-// is stopped: the http app's Stop waits for polls, and whether it runs before
-// ours is chance.
-func (a *App) Handle(context.Context, caddy.Event) error {
+// Handle takes this config's generations out of force, or closes the hubs if
+// the process exits. Caddy emits the event before it stops any app. Stop may
+// come late: Caddy stops apps in random order, and the http app's Stop waits for
+// its shutdown delay and, on exit, for polls.
+func (a *App) Handle(_ context.Context, e caddy.Event) error {
+	if e.Origin() != nil { // another module's event of that name
+		return nil
+	}
 	if !caddy.Exiting() {
+		a.stopAll()
 		return nil
 	}
 	for _, g := range a.generations {
@@ -76,30 +80,46 @@ func (a *App) see(ctx caddy.Context) {
 	}
 }
 
-// Start makes this config's rules and settings the ones that the hubs go by.
-// It has no way to fail: Caddy does not stop an app whose Start did.
+// Start makes this config's rules and settings the ones that the hubs go by, as
+// soon as the config before it is stopped. Until then the apps of this config
+// may still fail to start, and what the hubs would do cannot be undone: they
+// disconnect the sockets of namespaces that the config does not have, and forget
+// lost ones. Start cannot fail: Caddy does not stop an app whose Start did.
 func (a *App) Start() error {
 	for _, server := range a.servers {
 		logWarnings(lintRoutes(server.Routes))
 	}
 	for _, g := range a.generations {
-		g.instance.push(g)
+		g.instance.start(g)
 	}
 	return nil
 }
 
-// Stop takes them back. After a reload the new config's are in force already
-// and stay; if the new config failed to start, the old one's are again.
+// Stop takes them back, unless Handle has.
 func (a *App) Stop() error {
-	for _, g := range a.generations {
-		g.instance.pop(g)
-	}
+	a.stopAll()
 	return nil
+}
+
+// Cleanup does the same for a config that fails after its apps have started,
+// which Caddy does not stop.
+func (a *App) Cleanup() error {
+	a.stopAll()
+	return nil
+}
+
+func (a *App) stopAll() {
+	for _, g := range a.generations {
+		if g.instance != nil { // nil: provisioning failed halfway
+			g.instance.stop(g)
+		}
+	}
 }
 
 // Interface guards
 var (
 	_ caddy.App           = (*App)(nil)
 	_ caddy.Provisioner   = (*App)(nil)
+	_ caddy.CleanerUpper  = (*App)(nil)
 	_ caddyevents.Handler = (*App)(nil)
 )

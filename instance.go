@@ -48,15 +48,18 @@ func (g *generation) admit(h *Handler, agreed string) error {
 	return nil
 }
 
-// An instance is one hub for as long as any config has it, and the stack of
-// the started configs' generations: for a moment of each reload there are two.
+// An instance is one hub for as long as any config has it, and the generations
+// of the started configs. While a config replaces another there are two: the
+// older one stays in force until Caddy stops its config, because only then is
+// the newer config sure to live. A config that fails to start has no effect on
+// the hub.
 type instance struct {
 	hub      atomic.Pointer[hub.Hub]    // nil until the first start or request; never replaced
 	exempted atomic.Bool                // the warning of exempt addresses was given
 	inForce  atomic.Pointer[generation] // nil before the first start or request, and after the last
 
 	mu     sync.Mutex
-	live   []*generation // the last is in force; guarded by mu
+	live   []*generation // the first is in force; guarded by mu
 	closed bool          // guarded by mu
 }
 
@@ -70,34 +73,37 @@ func acquireInstance(name string) (*instance, error) {
 	return v.(*instance), nil
 }
 
-// push puts g in force.
-func (i *instance) push(g *generation) {
+// start puts g in force, or has it wait for the generation that is.
+func (i *instance) start(g *generation) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.live = append(i.live, g)
-	i.applyLocked(g)
+	if len(i.live) == 1 {
+		i.applyLocked(g)
+	}
 }
 
-// pop removes g. If it was in force, the one before it is again. With the
-// last one gone the hub stays as it is until the pool lets go of it.
-func (i *instance) pop(g *generation) {
+// stop removes g. If g was in force, the next generation is from now on;
+// without one the hub stays as it is until the pool lets go of it. Further calls
+// do nothing.
+func (i *instance) stop(g *generation) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	at := slices.Index(i.live, g)
 	if at < 0 {
 		return
 	}
-	top := at == len(i.live)-1
 	i.live = slices.Delete(i.live, at, at+1)
 	switch {
-	case top && at > 0:
-		i.applyLocked(i.live[at-1])
-	case top:
+	case at > 0:
+	case len(i.live) > 0:
+		i.applyLocked(i.live[0])
+	default:
 		i.inForce.Store(nil)
 	}
 }
 
-// generations is how many of the hub are in force.
+// generations counts those in force and waiting.
 func (i *instance) generations() int {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -125,8 +125,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision builds what the configuration describes. It has no effect on a
-// running hub: that is what App.Start is for. Its errors begin with where the
-// handler is.
+// running hub: see App.Start. Its errors begin with where the handler is.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.provision(ctx); err != nil {
 		return fmt.Errorf("%s: %w", h.title(), err)

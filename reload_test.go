@@ -1,6 +1,9 @@
 package realtime
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 	"strconv"
@@ -60,6 +63,117 @@ func TestReload(t *testing.T) {
 	mustLoad(t, quiet(site(port, versioned(5))))
 	allAnswer("after a last reload", "[5]")
 }
+
+// A config that fails to start undoes nothing: sockets stay in namespaces that it
+// does not have, and lost sockets can be recovered. Caddy starts apps in random
+// order, so the config is loaded until our app has started both before and after
+// the one that fails.
+func TestFailedReloadEndsNothing(t *testing.T) {
+	port := freePort(t)
+	kept := strings.Replace(versioned(1), "{", "{\n recovery 1h\n namespace /a {\n on version {\n ack 1\n }\n }\n namespace ~/b.*\n", 1)
+	mustLoad(t, quiet(site(port, kept)))
+	clients := map[string]testClient{}
+	for name, dial := range dialers {
+		clients[name] = dial(t, port)
+		join(t, clients[name], "")
+		for _, namespace := range []string{"/a", "/bc"} {
+			if err := clients[name].send("40" + namespace + ","); err != nil {
+				t.Fatal(err)
+			}
+			expect(t, clients[name], "40"+namespace+",{")
+		}
+	}
+	lost := dialWebSocket(t, port, nil)
+	if err := lost.send("40"); err != nil {
+		t.Fatal(err)
+	}
+	var was struct{ SID, PID string }
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(expect(t, lost, "40{"), "40")), &was); err != nil {
+		t.Fatal(err)
+	}
+	lost.conn.Close()
+	hub := inForce(t, "").instance.hub.Load()
+	settle(t, "the loss", func() bool { return hub.Stats().Engine.Sessions == len(clients) })
+
+	failing := withApp(t, quiet(site(port, versioned(2))), "fails")
+	started := map[int]bool{} // generations of the hub when the app fails
+	t.Cleanup(func() { startOfFailing = nil })
+	startOfFailing = func() { started[instanceOf(t, "").generations()] = true }
+	for n := 0; !started[1] || !started[2]; n++ {
+		if err := caddy.Load(failing, true); err == nil || n == 100 {
+			t.Fatalf("load %d: %v; started: %v", n, err, started)
+		}
+		for name, c := range clients {
+			if err := c.send(`42/a,5["version"]`); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			expect(t, c, "43/a,5[1]")
+			expectAnswer(t, c, "version", "[1]")
+		}
+	}
+	again := dialWebSocket(t, port, nil)
+	if err := again.send(`40{"pid":"` + was.PID + `"}`); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, again, `40{"sid":"`+was.SID)
+
+	mustLoad(t, quiet(site(port, versioned(3)))) // and this one takes effect
+	first, second := expect(t, clients["websocket"], "41/"), expect(t, clients["websocket"], "41/")
+	if got := first + second; got != "41/a,41/bc," && got != "41/bc,41/a," {
+		t.Errorf("got %s and %s", first, second)
+	}
+}
+
+// Caddy does not stop the apps of a config that fails after they have started.
+func TestReloadFailsAfterStart(t *testing.T) {
+	port := freePort(t)
+	mustLoad(t, quiet(site(port, versioned(1))))
+	c := dialWebSocket(t, port, nil)
+	join(t, c, "")
+	text, err := adapt([]byte(quiet(site(freePort(t), versioned(2)))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Replace(text, []byte(`"config":{`), []byte(`"config":{"load":{"module":"none"},`), 1)
+	if err := caddy.Load(text, true); err == nil || !strings.Contains(err.Error(), "config loader") {
+		t.Fatal(err)
+	}
+	inForce(t, "")
+	expectAnswer(t, c, "version", "[1]")
+	mustLoad(t, quiet(site(port, versioned(3))))
+	expectAnswer(t, c, "version", "[3]")
+}
+
+// withApp is the JSON of a Caddyfile with one more app.
+func withApp(t *testing.T, caddyfile, app string) []byte {
+	t.Helper()
+	text, err := adapt([]byte(caddyfile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Replace(text, []byte(`"apps":{`), []byte(`"apps":{"`+app+`":{},`), 1)
+}
+
+// failingApp is an app that cannot start.
+type failingApp struct{}
+
+func init() { caddy.RegisterModule(failingApp{}) }
+
+// startOfFailing, if set, is called when a failingApp starts.
+var startOfFailing func()
+
+func (failingApp) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "fails", New: func() caddy.Module { return failingApp{} }}
+}
+
+func (failingApp) Start() error {
+	if startOfFailing != nil {
+		startOfFailing()
+	}
+	return errors.New("cannot start")
+}
+
+func (failingApp) Stop() error { return nil }
 
 // Nothing is lost or doubled on WebSockets while the config changes, and no
 // answer comes from older rules than the one before.
@@ -333,17 +447,26 @@ func TestReloadsLeakNothing(t *testing.T) {
 // inForce is the only generation of a hub.
 func inForce(t *testing.T, name string) *generation {
 	t.Helper()
-	i, err := acquireInstance(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer instances.Delete(name)
+	i := instanceOf(t, name)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if len(i.live) != 1 {
 		t.Fatalf("%d generations are live, want 1", len(i.live))
 	}
 	return i.live[0]
+}
+
+// instanceOf is the hub of that name that a config has.
+func instanceOf(t *testing.T, name string) *instance {
+	t.Helper()
+	i, err := acquireInstance(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := instances.Delete(name); err != nil {
+		t.Fatal(err)
+	}
+	return i
 }
 
 func heapInUse() uint64 {
