@@ -79,7 +79,8 @@ type Limits struct {
 	// to 90 % of what its container or machine has; without one, 1 GB.
 	Memory int `json:"memory,omitempty"`
 
-	// The time a client has to join its first namespace. Default: 10s.
+	// The time a client has to join its first namespace. A client may ask its user
+	// for credentials meanwhile. Default: 45s.
 	Handshake caddy.Duration `json:"handshake,omitempty"`
 }
 

@@ -76,7 +76,7 @@ type Config struct {
 	PingInterval     time.Duration  // time between a pong and the next ping; default 25s
 	PingTimeout      time.Duration  // time to answer a ping; default 20s
 	UpgradeTimeout   time.Duration  // time to complete an upgrade; default 10s
-	HandshakeTimeout time.Duration  // time until the handler must call Session.Established; default 10s
+	HandshakeTimeout time.Duration  // time until the handler must call Session.Established; default 45s
 	InputTimeout     time.Duration  // time to complete a begun frame, message or POST; default 20s
 	WriteTimeout     time.Duration  // age of the oldest unwritten message at which a session is a slow consumer; default 15s
 	MaxPayload       int            // bytes of one message or POST body, announced as maxPayload; default 1,000,000
@@ -99,7 +99,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.PingInterval, 25*time.Second)
 	setDefault(&c.PingTimeout, 20*time.Second)
 	setDefault(&c.UpgradeTimeout, 10*time.Second)
-	setDefault(&c.HandshakeTimeout, 10*time.Second)
+	setDefault(&c.HandshakeTimeout, 45*time.Second)
 	setDefault(&c.InputTimeout, 20*time.Second)
 	setDefault(&c.WriteTimeout, 15*time.Second)
 	setDefault(&c.MaxPayload, 1_000_000)

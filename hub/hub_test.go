@@ -125,6 +125,20 @@ func TestConnect(t *testing.T) {
 	})
 }
 
+// A client may ask its user for credentials before it connects; the stock
+// client waits for its auth callback as long as that takes.
+func TestConnectMayTake45Seconds(t *testing.T) {
+	serve(t, &script{}, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		slow, silent := n.WebSocket(wsPath), n.WebSocket(wsPath)
+		time.Sleep(44 * time.Second)
+		slow.Join("/", "")
+		time.Sleep(2 * time.Second)
+		silent.Expect("")
+		slow.Send(`421["e"]`)
+		slow.Expect(`431[]`)
+	})
+}
+
 func TestHandshakeHidesSecrets(t *testing.T) {
 	seen := make(chan string, 1)
 	p := &script{connect: func(c hub.Call) { seen <- string(c.Peer().Handshake()); c.End(nil) }}
