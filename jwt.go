@@ -70,8 +70,10 @@ type JWT struct {
 	// refused nevertheless. Default: false.
 	Optional bool `json:"optional,omitempty"`
 
-	// The claim that is the user's id, a string. Default: sub.
-	UserClaim string `json:"user_claim,omitempty"`
+	// The claims that may be the user's id; the first that a token has decides. It
+	// is a non-empty string, or an integer, which becomes its decimal text.
+	// Default: sub, id.
+	UserClaims []string `json:"user_claim,omitempty"`
 
 	// What the claim `iss` must be. Default: anything.
 	Issuer string `json:"issuer,omitempty"`
@@ -112,7 +114,7 @@ func (j *JWT) Provision(caddy.Context) error {
 		Algorithms:  j.Algorithms,
 		From:        j.sources,
 		Optional:    j.Optional,
-		UserClaim:   j.UserClaim,
+		UserClaims:  j.UserClaims,
 		Issuer:      j.Issuer,
 		Audience:    j.Audience,
 		Leeway:      time.Duration(j.Leeway),
@@ -217,7 +219,7 @@ func (j *JWT) NeverBlocks() bool { return j.JWKS == "" }
 //		algorithms <name>...
 //		from       auth.token|header.Authorization|query.<name>|cookie.<name>|protocol...
 //		optional
-//		user_claim <name>
+//		user_claim <name>...
 //		issuer     <iss>
 //		audience   <aud>...
 //		leeway     <duration>
@@ -249,7 +251,7 @@ func (j *JWT) unmarshalOption(d *caddyfile.Dispenser) error {
 	case "optional":
 		return noArg(d, &j.Optional)
 	case "user_claim":
-		return oneArg(d, &j.UserClaim)
+		return someArgs(d, &j.UserClaims)
 	case "issuer":
 		return oneArg(d, &j.Issuer)
 	case "audience":

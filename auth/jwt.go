@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -26,7 +27,7 @@ type Config struct {
 	Algorithms  []string      // of those that fit the keys; none: all that do
 	From        []Source      // where a token may be, in this order; none: DefaultSources
 	Optional    bool          // no token means anonymous instead of ErrNoToken
-	UserClaim   string        // the claim that is the user's id; default "sub"
+	UserClaims  []string      // of these, the first that a token has is the user's id, a string or an integer; default: sub, id
 	Issuer      string        // what iss must be; "": anything
 	Audience    []string      // one of which aud must contain; none: anything
 	Leeway      time.Duration // tolerance for exp and nbf; default 0
@@ -37,13 +38,13 @@ type Config struct {
 // A Verifier checks JSON Web Tokens. It is immutable and safe for concurrent
 // use.
 type Verifier struct {
-	keys      finder
-	from      []Source
-	optional  bool
-	userClaim string
-	leeway    time.Duration
-	keep      bool // KeepExpired
-	parser    *jwt.Parser
+	keys       finder
+	from       []Source
+	optional   bool
+	userClaims []string
+	leeway     time.Duration
+	keep       bool // KeepExpired
+	parser     *jwt.Parser
 }
 
 // NewVerifier returns a Verifier, or an error that says what is wrong with c.
@@ -59,20 +60,20 @@ func NewVerifier(c Config) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.UserClaim == "" {
-		c.UserClaim = "sub"
+	if len(c.UserClaims) == 0 {
+		c.UserClaims = []string{"sub", "id"}
 	}
 	if len(c.From) == 0 {
 		c.From = DefaultSources()
 	}
 	return &Verifier{
-		keys:      keys,
-		from:      c.From,
-		optional:  c.Optional,
-		userClaim: c.UserClaim,
-		leeway:    c.Leeway,
-		keep:      c.KeepExpired,
-		parser:    jwt.NewParser(c.options(algorithms)...),
+		keys:       keys,
+		from:       c.From,
+		optional:   c.Optional,
+		userClaims: c.UserClaims,
+		leeway:     c.Leeway,
+		keep:       c.KeepExpired,
+		parser:     jwt.NewParser(c.options(algorithms)...),
 	}, nil
 }
 
@@ -151,6 +152,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) 
 	if len(token) > maxToken {
 		return nil, invalid(fmt.Errorf("more than %d bytes", maxToken))
 	}
+	if strings.ContainsFunc(token, foreign) {
+		return nil, invalid(errors.New("a character that no token has"))
+	}
 	c := &claims{}
 	_, err := v.parser.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) { return v.keyFor(ctx, t) })
 	switch {
@@ -183,19 +187,29 @@ func (v *Verifier) keyFor(ctx context.Context, t *jwt.Token) (any, error) {
 }
 
 func (v *Verifier) identity(c *claims) (*Identity, error) {
-	user, err := text(c.all[v.userClaim])
+	user, err := c.user(v.userClaims)
 	if err != nil {
-		return nil, fmt.Errorf("claim %s: %w", v.userClaim, err)
+		return nil, err
 	}
 	id, err := NewIdentity(user, c.all)
 	if err != nil {
-		return nil, fmt.Errorf("claim %s: %w", v.userClaim, err)
+		return nil, err
 	}
 	if c.exp != nil {
 		id.Expires = c.exp.Add(v.leeway)
 	}
 	id.KeepExpired = v.keep
 	return id, nil
+}
+
+// foreign reports whether a character is neither of base64url nor a dot. The
+// decoder of the library skips line breaks.
+func foreign(r rune) bool {
+	switch {
+	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '-', r == '_', r == '.':
+		return false
+	}
+	return true
 }
 
 // text decodes a JSON string; nothing and null are "".

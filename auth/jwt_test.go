@@ -67,7 +67,7 @@ func TestIdentity(t *testing.T) {
 			id:     "ann", object: `{"exp":4102444800,"id":"ann","sub":"ann"}`,
 		},
 		"another claim": {
-			config: Config{UserClaim: "uid"},
+			config: Config{UserClaims: []string{"uid"}},
 			claims: `{"sub":"x","uid":"ann","exp":4102444800}`,
 			id:     "ann", object: `{"exp":4102444800,"id":"ann","sub":"x","uid":"ann"}`,
 		},
@@ -109,11 +109,10 @@ func TestRefusedClaims(t *testing.T) {
 		"exp null":            {claims: `{"sub":"ann","exp":null}`},
 		"exp a string":        {claims: `{"sub":"ann","exp":"soon"}`},
 		"exp in capitals":     {claims: `{"sub":"ann","EXP":4102444800}`},
-		"exp out of range":    {claims: `{"sub":"ann","exp":1e999}`},
-		"no sub":              {claims: `{"exp":4102444800}`},
+		"no sub nor id":       {claims: `{"exp":4102444800}`},
 		"sub empty":           {claims: `{"sub":"","exp":4102444800}`},
 		"sub null":            {claims: `{"sub":null,"exp":4102444800}`},
-		"sub a number":        {claims: `{"sub":7,"exp":4102444800}`},
+		"sub a fraction":      {claims: `{"sub":7.5,"exp":4102444800}`},
 		"sub a list":          {claims: `{"sub":["ann"],"exp":4102444800}`},
 		"sub too long":        {claims: `{"sub":"` + strings.Repeat("a", 129) + `","exp":4102444800}`},
 		"sub with a newline":  {claims: `{"sub":"a\nb","exp":4102444800}`},
@@ -196,7 +195,7 @@ func idOf(id *Identity) string {
 }
 
 func TestErrorsTellNoSecrets(t *testing.T) {
-	token := hs256(t, `{"sub":7,"exp":4102444800,"password":"hunter2"}`)
+	token := hs256(t, `{"sub":7.5,"exp":4102444800,"password":"hunter2"}`)
 	for _, bad := range []string{token, token + "x", "x" + token, "hunter2.hunter2.hunter2"} {
 		_, err := verifier(t, Config{}).Verify(t.Context(), bad)
 		if err == nil {

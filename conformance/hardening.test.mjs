@@ -237,7 +237,7 @@ describe("identity", () => {
       "no expiry": jwt({ sub: "ann", exp: undefined }),
       "no subject": jwt({}),
       "an empty subject": jwt({ sub: "" }),
-      "a number as subject": jwt({ sub: 7 }),
+      "a fraction as subject": jwt({ sub: 7.5 }),
       "not yet valid": jwt({ sub: "ann", nbf: past + 7200 }),
       cut: good.slice(0, -4),
       "no token": "x.y.z",

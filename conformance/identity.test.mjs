@@ -215,6 +215,19 @@ describe("a public key in a file", () => {
     await refused(`${urls.PORT}/kept`, { ...websocket, auth: { token } }, "Invalid token");
   });
 
+  test("integers are ids, `id` serves for `sub`, and a date may be far away", limit, async () => {
+    const ids = {
+      7: { sub: 7 },
+      8: { id: 8 },
+      ann: { id: "ann" },
+      far: { sub: "far", exp: 2 ** 63 },
+    };
+    for (const [id, claims] of Object.entries(ids)) {
+      const socket = await enter(urls.PORT, pemKey.token({ ...ours, ...claims }));
+      assert.deepEqual(await me(socket), id);
+    }
+  });
+
   test("forged tokens", limit, async () => {
     const good = { ...ours, sub: "ann" };
     const forgeries = {
@@ -230,7 +243,10 @@ describe("a public key in a file", () => {
       "not yet valid": pemKey.token({ ...good, nbf: inSeconds(60) }),
       "another audience": pemKey.token({ ...good, aud: "billing" }),
       "another issuer": pemKey.token({ ...good, iss: "https://login.example.org" }),
-      "a numeric sub": pemKey.token({ ...good, sub: 7 }),
+      "a fraction as sub": pemKey.token({ ...good, sub: 7.5 }),
+      "exp as a string": pemKey.token({ ...good, exp: String(inSeconds(3600)) }),
+      "nbf as a string": pemKey.token({ ...good, nbf: "0" }),
+      "a line break behind it": `${pemKey.token(good)}\n`,
       "no sub": pemKey.token(ours),
     };
     for (const [what, token] of Object.entries(forgeries)) {
