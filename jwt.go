@@ -62,8 +62,8 @@ type JWT struct {
 	// is what comes with CONNECT, `header.Authorization` a bearer token,
 	// `query.<name>` and `cookie.<name>` what they say, and `protocol` the
 	// WebSocket subprotocol `bearer.<token>`, offered together with
-	// `realtime.v1`. With a cookie, `origins` must not be `*`. Default:
-	// auth.token, header.Authorization.
+	// `realtime.v1` or a name of the app's own, which is selected. With a cookie,
+	// `origins` must not be `*`. Default: auth.token, header.Authorization.
 	From []string `json:"from,omitempty"`
 
 	// Let clients without a token connect as anonymous ones. A bad token is

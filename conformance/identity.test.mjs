@@ -330,6 +330,22 @@ describe("where tokens come from", () => {
     });
   }
 
+  test("an app's own subprotocol is selected, before or behind the token", limit, async () => {
+    for (const protocols of [["my-app", `bearer.${token()}`], [`bearer.${token()}`, "my-app"]]) {
+      const socket = await connected(urls.SOURCES, { ...websocket, protocols });
+      assert.equal(await me(socket), "ann");
+      assert.equal(socket.io.engine.transport.ws.protocol, "my-app");
+      const ws = new WebSocket(`${urls.SOURCES.replace("http", "ws")}/socket.io/`, protocols);
+      await within(once(ws, "open"), "the plain WebSocket");
+      assert.equal(ws.protocol, "my-app");
+      ws.close();
+    }
+    const anonymous = new WebSocket(`${urls.SOURCES.replace("http", "ws")}/socket.io/`, ["my-app"]);
+    await within(once(anonymous, "open"), "the plain WebSocket");
+    assert.equal(anonymous.protocol, "my-app");
+    anonymous.close();
+  });
+
   test("bad ones, and places that are none", limit, async () => {
     await refused(urls.SOURCES, { ...websocket, query: { access: "x.y.z" } }, "Invalid token");
     await refused(urls.SOURCES, { ...websocket, query: { token: token() } }, "Authentication error");

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -12,10 +13,7 @@ import (
 	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
-const (
-	subprotocol       = "realtime.v1" // the only one that is ever selected
-	closeWriteTimeout = time.Second
-)
+const closeWriteTimeout = time.Second
 
 // openWebSocket opens a session on a WebSocket.
 func (q *request) openWebSocket(kind Kind) {
@@ -266,9 +264,6 @@ func (q *request) handshake() (nc net.Conn, head *Frames, windowBits int) {
 		ReadBufferSize:  256, // both buffers are dropped at once, with gorilla's Conn
 		WriteBufferSize: 256,
 		CheckOrigin:     func(*http.Request) bool { return true }, // done
-		// Who offers any (a token may be among them) wants one selected, else
-		// browsers give up.
-		Subprotocols: []string{subprotocol},
 		Error: func(w http.ResponseWriter, _ *http.Request, _ int, _ error) {
 			w.Header().Set("Sec-WebSocket-Version", "13")
 			q.refuse(errRequest)
@@ -280,6 +275,9 @@ func (q *request) handshake() (nc net.Conn, head *Frames, windowBits int) {
 		if v := q.w.Header()[k]; len(v) > 0 {
 			header[k] = v
 		}
+	}
+	if protocol := selectProtocol(q.r.Header); protocol != "" {
+		header["Sec-Websocket-Protocol"] = []string{protocol}
 	}
 	_, err := u.Upgrade(shim, shim.request(), header)
 	if err != nil {
@@ -306,6 +304,33 @@ func (q *request) handshake() (nc net.Conn, head *Frames, windowBits int) {
 		data = nil
 	}
 	return shim.conn, &Frames{data: bytes.Clone(data), raw: true, own: true}, windowBits
+}
+
+// selectProtocol returns the first subprotocol that a WebSocket offers, as Node
+// does, but never a token: a client that offers any gives up if none is selected.
+func selectProtocol(h http.Header) string {
+	for _, line := range h.Values("Sec-Websocket-Protocol") {
+		for item := range strings.SplitSeq(line, ",") {
+			if item = strings.TrimSpace(item); isProtocol(item) && !isBearer(item) {
+				return item
+			}
+		}
+	}
+	return ""
+}
+
+// isProtocol reports whether s may name a subprotocol: it is a token (RFC 9110,
+// 5.6.2) of reasonable length.
+func isProtocol(s string) bool {
+	const most = 256
+	return s != "" && len(s) <= most && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	})
+}
+
+func isBearer(protocol string) bool {
+	const prefix = "bearer."
+	return len(protocol) >= len(prefix) && strings.EqualFold(protocol[:len(prefix)], prefix)
 }
 
 // hijacker lets gorilla hijack the innermost ResponseWriter: the recorders

@@ -232,14 +232,24 @@ func TestPlainOff(t *testing.T) {
 	}
 }
 
+// The first subprotocol that a client offers is selected, but never a token.
 func TestSubprotocols(t *testing.T) {
 	s := serve(t, engine.Config{Plain: true})
 	for offered, want := range map[string]string{
-		"":                               "",
-		"foo, bearer.a.b.c":              "",
-		"foo, realtime.v1":               "realtime.v1",
-		"realtime.v1, bearer.a.b.c":      "realtime.v1",
-		"bearer.realtime.v1, realtime.v": "",
+		"":                                      "",
+		"my-app":                                "my-app",
+		"my-app, realtime.v1":                   "my-app",
+		"bearer.a.b.c":                          "",
+		"bearer.a.b.c, my-app":                  "my-app",
+		"Bearer.a.b.c,my-app":                   "my-app",
+		"realtime.v1, bearer.a.b.c":             "realtime.v1",
+		"bearer.realtime.v1, realtime.v":        "realtime.v",
+		"bearer":                                "bearer",
+		", ,my app,\"x\",a/b, next":             "next",
+		"x\r\nSec-WebSocket-Protocol: y":        "x",
+		"bearer.a\r\nSec-WebSocket-Protocol: y": "y",
+		"é, " + strings.Repeat("x", 257):        "",
+		strings.Repeat("x", 256):                strings.Repeat("x", 256),
 	} {
 		for _, query := range []string{"", "EIO=4&transport=websocket"} {
 			w := s.open(query, "Sec-WebSocket-Protocol: "+offered)
