@@ -107,7 +107,7 @@ describe("examples", () => {
       return made.output.trim();
     };
     const talk = async (site) => {
-      for (const [path, type] of [["/", /html/], ["/chat.js", /javascript/], ["/style.css", /css/], ["/socket.io/socket.io.js", /javascript/], ["/socket.io/socket.io.esm.min.js", /javascript/]]) {
+      for (const [path, type] of [["/", /html/], ["/chat.js", /javascript/], ["/style.css", /css/], ["/Caddyfile", /plain/], ["/socket.io/socket.io.js", /javascript/], ["/socket.io/socket.io.esm.min.js", /javascript/]]) {
         const res = await request(site + path);
         assert.equal(res.status, 200, path);
         assert.match(res.headers["content-type"], type, path);

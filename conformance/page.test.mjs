@@ -2,7 +2,7 @@
 
 import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
-import { cp, mkdtemp, readFile, rm } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Browser } from "./lib/browser.mjs";
@@ -22,24 +22,27 @@ const refused = /^WebSocket connection to \S+ failed: WebSocket is closed before
 const gone = new RegExp(`${refused.source}|net::ERR_|WebSocket connection to \\S+ failed`);
 
 describe("the chat page", () => {
-  let caddy, browser, dir, url;
+  let caddy, browser, dir, file, url;
 
-  // The page as it is, with tokens made as ./xcaddy.sh run makes them. Not on
-  // localhost: there the client, rightly, does not care whether the browser is
-  // offline.
+  // The page as it is, in a directory like the repository's, with tokens made as
+  // ./xcaddy.sh run makes them. Not on localhost: there the client, rightly, does
+  // not care whether the browser is offline.
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), "realtime-site-"));
-    await cp(join(root, "examples/site"), dir, { recursive: true });
+    file = join(dir, "examples/Caddyfile");
+    await cp(join(root, "examples/site"), join(dir, "examples/site"), { recursive: true });
+    await symlink(join(root, "examples/node_modules"), join(dir, "examples/node_modules"));
+    await symlink(program, join(dir, "caddy"));
     await makeTokens({ ...process.env, ...env });
     const text = await readFile(join(root, "examples/Caddyfile"), "utf8");
-    const config = "{\n\tadmin 127.0.0.1:{$ADMIN}\n\tpersist_config off\n}\n" + text.replace("http://localhost:8080 {", "http://127.0.0.1:{$PORT} {").replace("root examples/site", `root ${dir}`);
-    caddy = await Caddy.start({ config, env });
+    await writeFile(file, "{\n\tadmin 127.0.0.1:{$ADMIN}\n\tpersist_config off\n}\n" + text.replace("http://localhost:8080 {", "http://127.0.0.1:{$PORT} {"));
+    caddy = await Caddy.start({ file, cwd: dir, env });
     url = `${caddy.url}/`;
     browser = await Browser.start();
   }, limit);
 
   async function makeTokens(env) {
-    const { code, output } = await run(join(root, "examples/login.sh"), [join(dir, "login.json")], { env: { ...env, CADDY: program } });
+    const { code, output } = await run(join(root, "examples/login.sh"), [join(dir, "examples/site/login.json")], { env: { ...env, CADDY: program } });
     assert.equal(code, 0, output);
   }
 
@@ -125,6 +128,104 @@ describe("the chat page", () => {
     assert.equal(cut, 0, "the room's name can be read");
   });
 
+  test("on any small screen half of it and more is for messages, and nothing is cut off", limit, async () => {
+    for (const [width, height] of [[320, 568], [568, 320], [667, 375], [844, 390]]) {
+      const page = await logIn("Ada", { viewport: { width, height }, isMobile: true, hasTouch: true, reducedMotion: "reduce" });
+      if (width < 736) await page.getByRole("button", { name: "Rooms and people" }).click();
+      await page.getByLabel("Name of a room to make or join").fill("cafe-muller");
+      await page.keyboard.press("Enter");
+      await page.getByText("Only you are here").waitFor();
+      const seen = await page.evaluate(() => ({
+        messages: document.getElementById("scroll").clientHeight / innerHeight,
+        beyond: [document.documentElement.scrollWidth - innerWidth, document.documentElement.scrollHeight - innerHeight],
+        cut: document.getElementById("title").scrollWidth - document.getElementById("title").clientWidth,
+      }));
+      assert.ok(seen.messages >= 0.6, `${width} × ${height}: ${seen.messages} of the height is for messages`);
+      assert.deepEqual({ beyond: seen.beyond, cut: seen.cut }, { beyond: [0, 0], cut: 0 }, `${width} × ${height}`);
+      await page.context().close();
+    }
+  });
+
+  test("an emoji alone can be read, whatever the font makes of it", limit, async () => {
+    for (const colorScheme of ["light", "dark"]) {
+      const ada = await logIn("Ada", { colorScheme, expected: offline, reducedMotion: "reduce" });
+      await say(ada, "☺️");
+      await ada.locator(".message.mine[data-state=sent]").waitFor();
+      await ada.context().setOffline(true);
+      await say(ada, "👩🏽‍🚀🇩🇪");
+      await ada.locator(".message.mine[data-state=pending]").waitFor();
+      const looks = await ada.locator(".bubble.emoji").evaluateAll((all) => all.map((bubble) => [getComputedStyle(bubble).backgroundColor, getComputedStyle(bubble).color === getComputedStyle(document.body).color]));
+      assert.deepEqual(looks, Array(2).fill(["rgba(0, 0, 0, 0)", true]));
+      await ada.context().close();
+    }
+  });
+
+  test("a name that cannot be a room's is refused or changed, and the page says so", limit, async () => {
+    const ada = await logIn("Ada");
+    const make = async (name) => {
+      await ada.getByLabel("Name of a room to make or join").fill(name);
+      await ada.keyboard.press("Enter");
+    };
+    await make("日本");
+    await ada.getByText("“日本” cannot be a room here").waitFor();
+    assert.equal(await ada.locator("#rooms li").count(), 3);
+    await make("Café Müller");
+    await ada.getByText("“Café Müller” became “cafe-muller”").waitFor();
+    await ada.getByText("Only you are here").waitFor();
+    assert.equal(await ada.getByText("cannot be a room").isVisible(), false);
+    await say(ada, "the server has it too");
+    await ada.locator(".message.mine[data-state=sent]").waitFor();
+  });
+
+  test("while there was never a connection the page says so, why, and that what is written waits", limit, async () => {
+    const ada = await browser.open(url, { expected: /net::ERR_|Failed to load resource/ });
+    const requests = /socket\.io\/\?/;
+    let answer = (route) => route.abort();
+    await ada.route(requests, (route) => answer(route));
+    await ada.getByRole("button", { name: "Ada", exact: true }).click();
+    await ada.getByText("Not connected", { exact: true }).waitFor();
+    await ada.getByText("The server does not answer. What you write is sent when you are connected.").waitFor();
+    await ada.getByText("Who is online is shown once you are connected.").waitFor();
+    assert.equal(await ada.getByText("Nobody else is online").isVisible(), false);
+    await say(ada, "does anybody hear me?");
+    await ada.getByText("1 message waits").waitFor();
+    assert.deepEqual(await states(ada), ["pending"]);
+    answer = (route) => route.fulfill({ status: 403, body: "{}" });
+    await ada.getByText("does not allow pages of this address").waitFor();
+    await ada.unroute(requests);
+    await live(ada);
+    await ada.locator(".message.mine[data-state=sent]").waitFor();
+    assert.equal(await ada.locator("#notice").isVisible(), false);
+  });
+
+  test("after a reload of the page it does not claim that nothing was said", limit, async () => {
+    const ada = await logIn("Ada");
+    await say(ada, "before");
+    await ada.locator(".message.mine[data-state=sent]").waitFor();
+    await ada.reload();
+    await live(ada);
+    const empty = await ada.locator(".messages").evaluate((list) => getComputedStyle(list, "::before").content);
+    assert.equal(empty, '"What is said from now on is shown here. Earlier messages are not kept."');
+  });
+
+  test("the command that the page shows reloads its Caddyfile, which it links to", limit, async () => {
+    const ada = await logIn("Ada");
+    const link = await ada.getByRole("link", { name: "the Caddyfile" }).evaluate((a) => a.href);
+    const text = await readFile(file, "utf8");
+    const shown = await ada.evaluate((href) => fetch(href).then((response) => response.text()), link);
+    assert.equal(shown, text.trimEnd());
+
+    await writeFile(file, text.replace('"maxLength": 2000', '"maxLength": 5'));
+    const command = await ada.locator("#reload").innerText();
+    const { code, output } = await run("sh", ["-c", `${command} --address 127.0.0.1:${caddy.ports.ADMIN}`], { env: caddy.env, cwd: dir });
+    assert.equal(code, 0, output);
+    await say(ada, "too long by now");
+    await ada.getByText("Not sent: text: must have at most 5 characters").waitFor();
+    assert.equal(await ada.getByText("You are back").count(), 0, "nobody was disconnected");
+    await writeFile(file, text);
+    assert.equal((await run("sh", ["-c", `${command} --address 127.0.0.1:${caddy.ports.ADMIN}`], { env: caddy.env, cwd: dir })).code, 0);
+  });
+
   test("a private message reaches that person only", limit, async () => {
     const [ada, alan, grace] = [await logIn("Ada"), await logIn("Alan"), await logIn("Grace")];
     await person(ada, "Alan").click();
@@ -135,6 +236,9 @@ describe("the chat page", () => {
     await bubble(alan, "just between us").waitFor();
     await say(alan, "I tell nobody");
     await bubble(ada, "I tell nobody").waitFor();
+    await alan.getByLabel("Message", { exact: true }).pressSequentially("And");
+    await ada.getByText("Alan is typing…").waitFor();
+    await ada.getByText("Alan is typing…").waitFor({ state: "detached" }); // he has stopped
 
     // What Grace would have got has come before this.
     await room(ada, "lobby").click();
@@ -150,7 +254,7 @@ describe("the chat page", () => {
     await ada.getByText("Not sent: Not online").waitFor();
   });
 
-  test("what is written offline arrives once, in order, when one is back", limit, async () => {
+  test("what is said and written offline arrives once, in order, when one is back", limit, async () => {
     const ada = await logIn("Ada", { expected: offline });
     const alan = await logIn("Alan");
     await say(ada, "before");
@@ -162,32 +266,37 @@ describe("the chat page", () => {
     for (const text of written) await say(ada, text);
     await ada.getByText("3 messages wait").waitFor();
     assert.deepEqual(await states(ada), ["sent", "pending", "pending", "pending"]);
-    await say(alan, "nobody hears me");
+    await say(alan, "hear it later");
     await alan.locator(".message.mine[data-state=sent]").waitFor();
 
     await ada.context().setOffline(false);
     await live(ada);
     await until(async () => (await states(ada)).every((state) => state === "sent"), "all to be sent");
     await bubble(alan, "three").waitFor();
+    await ada.getByText("You are back, and have missed nothing.").waitFor();
     await say(alan, "welcome back");
     await bubble(ada, "welcome back").waitFor();
-    assert.deepEqual(await texts(alan), ["before", "nobody hears me", ...written, "welcome back"]);
-    assert.deepEqual(await texts(ada), ["before", ...written, "welcome back"]);
+    assert.deepEqual(await texts(alan), ["before", "hear it later", ...written, "welcome back"]);
+    assert.deepEqual(await texts(ada), ["before", ...written, "hear it later", "welcome back"]);
     assert.equal(await ada.locator("#notice").isVisible(), false);
   });
 
-  test("whoever goes offline by the button keeps what is written until they are back", limit, async () => {
+  test("going offline by the button loses neither what is written nor what is said", limit, async () => {
     const [ada, alan] = [await logIn("Ada"), await logIn("Alan")];
     await ada.getByRole("button", { name: "Go offline" }).click();
     await ada.locator("#state[data-state=offline]").waitFor();
     for (const text of ["one", "two"]) await say(ada, text);
     await ada.getByText("2 messages wait").waitFor();
     assert.deepEqual(await states(ada), ["pending", "pending"]);
+    await say(alan, "meanwhile");
+    await alan.locator(".message.mine[data-state=sent]").waitFor();
     await ada.getByRole("button", { name: "Go online" }).click();
     await live(ada);
     await bubble(alan, "two").waitFor();
-    await until(async () => (await states(ada)).every((state) => state === "sent"), "both to be sent");
-    assert.deepEqual(await texts(alan), ["one", "two"]);
+    await ada.getByText("You are back, and have missed nothing.").waitFor();
+    await until(async () => (await states(ada)).filter((state) => state === "sent").length === 2, "both to be sent");
+    assert.deepEqual(await texts(alan), ["meanwhile", "one", "two"]);
+    assert.deepEqual(await texts(ada), ["one", "two", "meanwhile"]);
   });
 
   test("an answer that was lost: the client sends again, nobody sees it twice", limit, async () => {
@@ -239,6 +348,7 @@ describe("the chat page", () => {
     await bubble(alan, "second").waitFor();
     await until(async () => (await states(ada)).every((state) => state === "sent"), "both to be sent");
     assert.deepEqual(await texts(alan), ["first", "second"]);
+    await alan.getByText("You are back. What others said meanwhile is not shown.").waitFor(); // another process knows nothing of it
   });
 
   test("a bad token is refused, and the page says so", limit, async () => {

@@ -10,8 +10,10 @@ const conversations = new Map(); // key → Conversation, in the order of the li
 const online = new Set(); // user ids
 const pending = new Set(); // messages of ours without an answer
 let onlineCount = 0; // of which `online` may be a part
-let state = "connecting";
+let onlineKnown = false; // whether the server has told who is online
+let state = { name: "connecting", why: "" };
 let current;
+let connection; // with goOffline and goOnline, once the client is loaded
 let socket;
 
 const me = await identity();
@@ -114,17 +116,32 @@ const toEnd = () => $("scroll").scrollTo({ top: $("scroll").scrollHeight });
 // ---- who types ----
 
 let typedAt = 0; // when we last said that we type; 0: we do not
+const shown = 3500; // ms that "is typing" is shown in a private chat
 
-// Volatile: this is not worth keeping for later.
+// Volatile: this is not worth keeping for later. In a room, the server says
+// when somebody stops; in a private chat, no more such events mean that.
 function startTyping() {
-	if (current.kind !== "room" || !socket?.connected || Date.now() - typedAt < 2000) return;
+	if (!socket?.connected || Date.now() - typedAt < 2000) return;
 	typedAt = Date.now();
-	socket.volatile.emit("typing-start", { roomId: current.id });
+	if (current.kind === "room") socket.volatile.emit("typing-start", { roomId: current.id });
+	else socket.volatile.emit("private-typing", { toUserId: current.id });
 }
 
 function stopTyping() {
-	if (typedAt && socket?.connected) socket.volatile.emit("typing-stop", { roomId: current.id });
+	if (typedAt && current.kind === "room" && socket?.connected) socket.volatile.emit("typing-stop", { roomId: current.id });
 	typedAt = 0;
+}
+
+function privateTyping(id) {
+	const c = find("person", id);
+	if (!c) return;
+	c.typing.add(id);
+	clearTimeout(c.typingEnds);
+	c.typingEnds = setTimeout(() => {
+		c.typing.delete(id);
+		showTyping();
+	}, shown);
+	showTyping();
 }
 
 // ---- what the page shows ----
@@ -148,7 +165,7 @@ function unreadBadge(n) {
 
 function showRooms() {
 	const entries = [...conversations.values()].filter((c) => c.kind === "room").map((c) => {
-		const count = c.members ? [element("span", { className: "count", title: "People in the room" }, String(c.members.size))] : [];
+		const count = c.members && isLive() ? [element("span", { className: "count", title: "People in the room" }, String(c.members.size))] : [];
 		const item = entry(() => c, element("span", { className: "hash", "aria-hidden": "true" }, "#"), c.title, [...unreadBadge(c.unread), ...count]);
 		if (c === current) item.firstChild.setAttribute("aria-current", "page");
 		return item;
@@ -164,19 +181,20 @@ function showPeople() {
 	const known = [...conversations.values()].filter((c) => c.kind === "person").map((c) => c.id);
 	const ids = [...new Set([...online, ...known])].filter((id) => id !== me.id).sort();
 	const entries = ids.map((id) => {
-		const there = online.has(id);
+		const there = isLive() && online.has(id);
 		const face = element("span", { className: there ? "face there" : "face" }, avatar(id));
 		const c = find("person", id);
 		const item = entry(() => open("person", id), face, personName(id), [
-			element("span", { className: "unseen" }, there ? ", online" : ", offline"),
+			element("span", { className: "unseen" }, !isLive() ? "" : there ? ", online" : ", offline"),
 			...unreadBadge(c?.unread),
 		]);
 		if (c && c === current) item.firstChild.setAttribute("aria-current", "page");
 		return item;
 	});
 	replace($("people"), entries);
-	$("nobody").hidden = ids.length > 0;
-	$("online-count").textContent = onlineCount ? `${onlineCount} online` : "";
+	$("nobody").hidden = !onlineKnown || ids.length > 0;
+	$("unknown").hidden = onlineKnown;
+	$("online-count").textContent = isLive() && onlineCount ? `${onlineCount} online` : "";
 }
 
 // replace puts new entries into a list, and the focus where it was.
@@ -189,10 +207,11 @@ function replace(list, entries) {
 function showHead() {
 	const { kind, id, title, members } = current;
 	$("title").textContent = kind === "room" ? `# ${title}` : title;
-	if (kind === "person") $("subtitle").textContent = online.has(id) ? "Online · only the two of you see this" : "Offline";
+	if (!isLive()) $("subtitle").textContent = ""; // who is here is not known
+	else if (kind === "person") $("subtitle").textContent = online.has(id) ? "Online · only the two of you see this" : "Offline";
 	else if (!members || members.size < 2) $("subtitle").textContent = members ? "Only you are here" : "";
 	else $("subtitle").textContent = `${members.size} people here`;
-	$("faces").replaceChildren(...[...(members ?? [])].slice(0, 5).map(avatar));
+	$("faces").replaceChildren(...(isLive() ? [...(members ?? [])].slice(0, 5).map(avatar) : []));
 	$("leave").hidden = kind !== "room" || id === "lobby";
 	$("text").placeholder = kind === "room" ? `Message # ${title}` : `Message ${title}, privately`;
 }
@@ -205,18 +224,21 @@ function showTyping() {
 	$("typing").append(dots, `${listing(ids)} ${ids.length > 1 ? "are" : "is"} typing…`);
 }
 
+const isLive = () => state.name === "live";
 const states = { live: "Live", connecting: "Connecting…", offline: "Offline" };
 const transports = { websocket: "WebSocket", polling: "HTTP polling" };
 
-function showConnection(transport) {
-	$("state").dataset.state = state;
-	$("go").textContent = state === "offline" ? "Go online" : "Go offline";
-	if (transport || state !== "live") $("state-text").replaceChildren(states[state], ...(transport ? [element("span", { className: "transport" }, ` · ${transports[transport] ?? transport}`)] : []));
+function showConnection() {
+	const { name, transport, why } = state;
+	$("state").dataset.state = name;
+	$("go").textContent = name === "offline" ? "Go online" : "Go offline";
+	const text = name === "connecting" && why ? "Not connected" : states[name];
+	$("state-text").replaceChildren(text, ...(transport ? [element("span", { className: "transport" }, ` · ${transports[transport] ?? transport}`)] : []));
 
 	const waiting = pending.size === 1 ? "1 message waits" : `${pending.size} messages wait`;
-	const why = state === "offline" ? "You are offline." : "The server does not answer.";
-	$("notice").hidden = state === "live" || !started;
-	$("notice").textContent = pending.size > 0 ? `${why} ${waiting}, to be sent when you are back.` : `${why} What you write is sent when you are back.`;
+	const then = pending.size > 0 ? `${waiting}, to be sent when you are connected.` : "What you write is sent when you are connected.";
+	$("notice").hidden = isLive() || !(why || started || pending.size > 0);
+	$("notice").textContent = `${why || "Not connected."} ${then}`;
 }
 
 // ---- what the server says ----
@@ -225,7 +247,8 @@ let started = false; // whether we have ever been connected
 
 function listen() {
 	socket.on("connect", () => {
-		if (started) for (const id of rooms()) find("room", id).news("You are back. What others said meanwhile is not shown.");
+		const back = socket.recovered ? "You are back, and have missed nothing." : "You are back. What others said meanwhile is not shown.";
+		if (started) for (const c of conversations.values()) c.news(back);
 		started = true;
 		toEnd();
 	});
@@ -242,6 +265,7 @@ function listen() {
 		receive(open("person", fromUserId === me.id ? toUserId : fromUserId), fromUserId, message, timestamp);
 	});
 
+	socket.on("private-typing", ({ fromUserId }) => privateTyping(fromUserId));
 	socket.on("user-typing", ({ roomId, userId }) => {
 		if (userId !== me.id) find("room", roomId)?.typing.add(userId);
 		showTyping();
@@ -256,6 +280,7 @@ function listen() {
 		online.clear();
 		for (const id of ids) online.add(id);
 		onlineCount = count;
+		onlineKnown = true;
 		showAll();
 	});
 	socket.on("user-online", ({ userId }) => {
@@ -310,16 +335,32 @@ $("text").addEventListener("input", () => {
 
 $("room-form").addEventListener("submit", (submit) => {
 	submit.preventDefault();
-	const name = $("room").value.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "");
+	const wanted = $("room").value.trim();
+	const name = roomName(wanted);
+	$("room-hint").hidden = name !== "" || wanted === "";
+	$("room-hint").textContent = `“${wanted}” cannot be a room here: ${namesAre}.`;
 	if (!name) return;
 	$("room").value = "";
-	enter(open("room", name));
+	const c = open("room", name);
+	if (name !== wanted) c.news(`“${wanted}” became “${name}”: ${namesAre}.`);
+	enter(c);
 });
+
+$("room").addEventListener("input", () => ($("room-hint").hidden = true));
+
+const namesAre = "names of rooms are made of a to z, 0 to 9 and hyphens";
+
+// roomName is what the option allow_rooms of examples/Caddyfile allows: accents
+// go, and what is left of other characters are hyphens.
+function roomName(text) {
+	const plain = text.normalize("NFKD").replace(/\p{M}+/gu, "").toLowerCase();
+	return plain.replace(/[^a-z0-9]+/g, "-").slice(0, 40).replace(/^-+|-+$/g, "");
+}
 
 // What is written meanwhile waits in the client as it does without a network.
 $("go").addEventListener("click", () => {
-	if (socket?.active) socket.disconnect();
-	else socket?.connect();
+	if (state.name === "offline") connection?.goOnline();
+	else connection?.goOffline();
 });
 $("leave").addEventListener("click", () => leave(current));
 $("log-out").addEventListener("click", () => logOut());
@@ -347,13 +388,14 @@ $("me").append(avatar(me.id), element("span", {}, personName(me.id)));
 for (const id of JSON.parse(sessionStorage.getItem("rooms")) ?? ["lobby", "garden", "workshop"]) open("room", id);
 enter(find("room", "lobby"));
 try {
-	socket = await connect(me, rooms, (now, transport) => {
+	connection = await connect(me, rooms, (now) => {
 		state = now;
-		showConnection(transport);
+		showConnection();
+		showAll();
 	});
+	socket = connection.socket;
 	listen();
 } catch {
-	state = "offline";
+	state = { name: "offline", why: "The client is missing: run npm ci in examples/, then load this page again." };
 	showConnection();
-	current.news("The client is missing: run npm ci in examples/");
 }

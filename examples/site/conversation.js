@@ -33,7 +33,7 @@ export class Conversation {
 			item.append(element("p", { className: "by" }, element("b", {}, mine ? "You" : personName(from)), " ", element("time", { dateTime: time.toISOString() }, timeOf(time))));
 		}
 		const bubble = element("p", { className: "bubble", title: timeOf(time) }, text);
-		if (/^\p{Extended_Pictographic}{1,3}$/u.test(text)) bubble.classList.add("emoji");
+		if (/^\p{RGI_Emoji}{1,3}$/v.test(text)) bubble.classList.add("emoji");
 		item.append(bubble);
 		this.#append(item);
 		return { ...message, item };
