@@ -318,11 +318,11 @@ func TestReloadLimitsOfNamespace(t *testing.T) {
 	}
 	send("40/a,", "40/a,{")
 	send(`42/a,1["enter","x","y"]`, `43/a,1[]`)
-	send(`42/a,2["enter","z"]`, `43/a,2[{"error":"Too many rooms","code":"LIMIT"}]`)
+	send(`42/a,2["enter","z"]`, `43/a,2[{"error":"Too many rooms: at most 2","code":"LIMIT"}]`)
 	mustLoad(t, config(port, 3))
 	send(`42/a,3["enter","z"]`, `43/a,3[]`)
 	mustLoad(t, config(port, 1))
-	send(`42/a,4["enter","q"]`, `43/a,4[{"error":"Too many rooms","code":"LIMIT"}]`)
+	send(`42/a,4["enter","q"]`, `43/a,4[{"error":"Too many rooms: at most 1","code":"LIMIT"}]`)
 	send(`42/a,5["rooms"]`, `43/a,5[4]`) // its own among them
 }
 

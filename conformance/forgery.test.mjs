@@ -6,6 +6,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { Caddy } from "./lib/caddy.mjs";
 import { call, closeAll, connected, heard, next } from "./lib/client.mjs";
+import { until } from "./lib/wait.mjs";
 import { jwt, secret } from "./lib/jwt.mjs";
 
 const limit = { timeout: 30_000 };
@@ -22,6 +23,13 @@ http://127.0.0.1:{$PORT} {
 			secret {env.JWT_SECRET}
 		}
 		use rooms chat
+		on relay-to-mine {
+			broadcast leaving sender reason to socket.rooms
+			ack "ok"
+		}
+		on disconnect {
+			broadcast leaving sender reason to socket.rooms
+		}
 		on relay {
 			broadcast relayed data to data.roomId
 			ack "ok"
@@ -75,7 +83,7 @@ describe("forgeries", () => {
       assert.equal((await call(mallory, "join-room", name)).code, "FORBIDDEN", name);
       assert.equal((await call(mallory, "leave", name)).code, "FORBIDDEN", name);
       assert.equal((await call(mallory, "rejoin-rooms", ["fine", name])).code, "FORBIDDEN");
-      assert.equal((await call(mallory, "relay", { roomId: name })).code, "FORBIDDEN");
+      if (name !== "user:mallory") assert.equal((await call(mallory, "relay", { roomId: name })).code, "FORBIDDEN");
     }
     const got = next(bob, "private-message");
     const ann = await user("ann");
@@ -87,12 +95,22 @@ describe("forgeries", () => {
   test("another socket's room neither", limit, async () => {
     const [mallory, bob] = [await user("mallory"), await user("bob")];
     const forged = heard(bob, "relayed");
-    for (const id of [bob.id, mallory.id]) {
-      assert.equal((await call(mallory, "join-room", id)).code, "FORBIDDEN");
-      assert.equal((await call(mallory, "relay", { roomId: id })).code, "FORBIDDEN");
-      assert.equal((await call(mallory, "relay", { roomId: [id, "fence"] })).code, "FORBIDDEN");
-    }
+    for (const id of [bob.id, mallory.id]) assert.equal((await call(mallory, "join-room", id)).code, "FORBIDDEN");
+    assert.equal((await call(mallory, "relay", { roomId: bob.id })).code, "FORBIDDEN");
+    assert.equal((await call(mallory, "relay", { roomId: [bob.id, "fence"] })).code, "FORBIDDEN");
     assert.ok(await quiet(bob, forged));
+  });
+
+  test("a socket's own rooms are good to send to, all of them, also when it leaves", limit, async () => {
+    const [ann, phone, bob, eve] = [await user("ann"), await user("ann"), await user("bob"), await user("eve")];
+    for (const s of [ann, bob]) await call(s, "join-room", "den");
+    const told = [ann, phone, bob, eve].map((s) => heard(s, "leaving"));
+    assert.equal(await call(ann, "relay-to-mine", 1), "ok");
+    ann.disconnect();
+    await until(() => told[1].length === 2 && told[2].length === 2, "both");
+    for (const list of told.slice(1, 3)) assert.deepEqual(list, [["ann", ""], ["ann", "client namespace disconnect"]]);
+    assert.ok(await quiet(eve, told[3]));
+    assert.deepEqual(told[0], []);
   });
 
   test("who sends is who the token says", limit, async () => {

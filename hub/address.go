@@ -3,14 +3,20 @@ package hub
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
+// MaxRooms is how many rooms one list may name. In a list of targets, the
+// socket's own addresses do not count.
+const MaxRooms = 128
+
 const (
-	maxRoomBytes  = 256
-	maxTargets    = 128
+	maxRoomBytes = 256
+
 	socketIDBytes = 20 // fixed: Node's sharded adapter knows private rooms by it
 	socketPrefix  = "s_"
 	userPrefix    = "user:"
@@ -47,10 +53,61 @@ func (a Address) check() *Refusal {
 	return nil
 }
 
+// Resolve makes e what Call.Emit of that socket sends, or returns why it is
+// refused. Plain names of the socket's own addresses, as `socket.rooms` has
+// them, become these addresses. The lists in e are not changed.
+func (e *Emission) Resolve(from Peer) (r *Refusal) {
+	if e.To, r = resolveTargets(e.To, from); r != nil {
+		return r
+	}
+	e.Except, r = resolveTargets(e.Except, from)
+	return r
+}
+
+func resolveTargets(list []Address, from Peer) ([]Address, *Refusal) {
+	own := 0
+	for i, a := range list {
+		if a.Kind == Room && reserved(a.Name) {
+			if named, ok := ownAddress(a.Name, from); ok {
+				if own == 0 {
+					list = slices.Clone(list) // may belong to the policy
+				}
+				list[i] = named
+				own++
+			}
+		}
+	}
+	if len(list)-own > MaxRooms { // all rooms of a socket are valid targets
+		return nil, TooManyRooms(len(list) - own)
+	}
+	for _, a := range list {
+		if r := a.check(); r != nil {
+			return nil, r
+		}
+	}
+	return list, nil
+}
+
+// ownAddress is the address of the socket itself that has the plain name.
+func ownAddress(name string, s Peer) (a Address, ok bool) {
+	if name == s.ID() {
+		return Address{SocketRoom, s.ID()}, true
+	}
+	if id, ok := strings.CutPrefix(name, userPrefix); ok && id != "" && id == s.UserID() {
+		return Address{UserRoom, s.UserID()}, true
+	}
+	return Address{}, false
+}
+
+// TooManyRooms is the refusal of a list of n rooms.
+func TooManyRooms(n int) *Refusal {
+	return &Refusal{Code: Invalid, Message: fmt.Sprintf("Too many rooms: %d, at most %d", n, MaxRooms)}
+}
+
 // checkTargets refuses a list of targets with one that must not be used.
 func checkTargets(list []Address) *Refusal {
-	if len(list) > maxTargets {
-		return &Refusal{Code: Invalid, Message: "Too many rooms"}
+	if len(list) > MaxRooms {
+		return TooManyRooms(len(list))
 	}
 	for _, a := range list {
 		if r := a.check(); r != nil {
@@ -73,9 +130,6 @@ func checkRooms(list []Address) *Refusal {
 // CheckRooms returns why Call.Join and Call.Leave would refuse the rooms, nil
 // if they would not.
 func CheckRooms(list []Address) *Refusal { return checkRooms(list) }
-
-// Check returns why Call.Emit would refuse e, nil if it would not.
-func (e *Emission) Check() *Refusal { return checkEmission(e) }
 
 // WireName is the room's name as clients and other nodes know it.
 func (a Address) WireName() string {

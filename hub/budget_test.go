@@ -321,11 +321,11 @@ func TestLimitsOfNamespace(t *testing.T) {
 		open[0].Send(`42/b,0["join","x,y,z"]`)
 		open[0].Expect(`43/b,0[]`)
 		open[0].Send(`42/b,1["join","q"]`)
-		open[0].Expect(`43/b,1[{"error":"Too many rooms","code":"LIMIT"}]`)
+		open[0].Expect(`43/b,1[{"error":"Too many rooms: at most 3","code":"LIMIT"}]`)
 		open[0].Send(`420["join","x"]`)
 		open[0].Expect(`430[]`)
 		open[0].Send(`421["join","y"]`)
-		open[0].Expect(`431[{"error":"Too many rooms","code":"LIMIT"}]`)
+		open[0].Expect(`431[{"error":"Too many rooms: at most 1","code":"LIMIT"}]`)
 
 		// A lower limit keeps who is in, and lets nobody in.
 		lower := c
@@ -333,7 +333,7 @@ func TestLimitsOfNamespace(t *testing.T) {
 		lower.Namespaces[1].ConnectionsPerUser, lower.Namespaces[1].RoomsPerSocket = 1, 2
 		h.Update(lower)
 		open[1].Send(`42/b,0["join","x,y,z"]`)
-		open[1].Expect(`43/b,0[{"error":"Too many rooms","code":"LIMIT"}]`)
+		open[1].Expect(`43/b,0[{"error":"Too many rooms: at most 2","code":"LIMIT"}]`)
 		open[0].Close()
 		synctest.Wait()
 		late := n.WebSocket(wsPath)

@@ -217,8 +217,8 @@ func (c *call) Join(rooms []Address) *Refusal {
 			c.joins = append(c.joins, a)
 		}
 	}
-	if len(c.joins) > s.ns.roomsPerSocket() {
-		return &Refusal{Code: Limit, Message: "Too many rooms"}
+	if limit := s.ns.roomsPerSocket(); len(c.joins) > limit {
+		return crowdedSocket(limit)
 	}
 	rooms = slices.Clone(rooms)
 	c.later(func() { s.ns.join(s, rooms) }) // fits: they were counted
@@ -241,7 +241,7 @@ func (c *call) Leave(rooms []Address) *Refusal {
 
 // Emit sends an event.
 func (c *call) Emit(e Emission) *Refusal {
-	if r := checkEmission(&e); r != nil {
+	if r := e.Resolve(&c.peer); r != nil {
 		return r
 	}
 	s := c.socket
@@ -263,13 +263,6 @@ func (c *call) Emit(e Emission) *Refusal {
 	var r *Refusal
 	c.batched(func(b *engine.Batch) { r = s.ns.send(b, s, &e) })
 	return r
-}
-
-func checkEmission(e *Emission) *Refusal {
-	if r := checkTargets(e.To); r != nil {
-		return r
-	}
-	return checkTargets(e.Except)
 }
 
 // send emits e on behalf of a socket, here first and then on other nodes;
@@ -297,7 +290,7 @@ func (n *Namespace) sendLocal(b *engine.Batch, from *Socket, e *Emission) *Refus
 
 // Batch collects an argument for one array a window.
 func (c *call) Batch(window time.Duration, e Emission) *Refusal {
-	if r := checkEmission(&e); r != nil {
+	if r := e.Resolve(&c.peer); r != nil {
 		return r
 	}
 	if len(e.Args.Bin) > 0 {

@@ -207,13 +207,70 @@ func TestRoomsAndTargets(t *testing.T) {
 		c[0].Send(`42["to","b"]`)
 		heard("")
 
-		for _, name := range []string{"user:ann", ids[1], ids[0]} {
+		for _, name := range []string{"user:ann", "user:", ids[1], ids[0]} {
 			for _, verb := range []string{"join", "leave", "to", "except"} {
-				ask(0, `422["`+verb+`","`+name+`"]`, `432[{"error":"Reserved room name","code":"FORBIDDEN"}]`)
+				if name != ids[0] || verb == "join" || verb == "leave" {
+					ask(0, `422["`+verb+`","`+name+`"]`, `432[{"error":"Reserved room name","code":"FORBIDDEN"}]`)
+				}
 			}
 		}
 		ask(0, `423["join",""]`, `433[{"error":"Invalid room name","code":"INVALID"}]`)
 		ask(0, `424["join","`+strings.Repeat("x", 257)+`"]`, `434[{"error":"Invalid room name","code":"INVALID"}]`)
+	})
+}
+
+// socket.rooms, which begins with the socket's own addresses, is a good target,
+// as in Node's `disconnecting`.
+func TestOwnAddressesAreTargets(t *testing.T) {
+	all := func(c hub.Call, event string) *hub.Refusal {
+		return c.Emit(hub.Emission{Event: event, Args: args(`"` + c.Peer().UserID() + `"`), Scope: hub.ToRooms, To: room(c.Peer().Rooms()...), NotSelf: true})
+	}
+	p := &script{
+		event: func(c hub.Call) {
+			if c.Name() == "here" {
+				c.End(all(c, "here"))
+			} else {
+				rooms(c)
+			}
+		},
+		disconnect: func(c hub.Call) { c.End(all(c, "gone")) },
+	}
+	c := hub.Config{Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: p, Auth: verifier{}}}}
+	serveConfig(t, c, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		join := func(user, room string) *siotest.Conn {
+			c := n.WebSocket(wsPath)
+			c.Join("/", `{"token":"`+user+`"}`)
+			c.Send(`420["join","` + room + `"]`)
+			c.Expect(`430[]`)
+			return c
+		}
+		ann, phone, bob, eve := join("ann", "r"), join("ann", "phone"), join("bob", "r"), join("bob", "other")
+		ann.Send(`421["here"]`)
+		ann.Expect(`431[]`)
+		phone.Expect(`42["here","ann"]`)
+		bob.Expect(`42["here","ann"]`)
+		for i := range 127 { // and as many rooms as a socket may be in
+			ann.Send(fmt.Sprintf(`422["join","r%d"]`, i))
+			ann.Expect(`432[]`)
+		}
+		ann.Send("41")
+		phone.Expect(`42["gone","ann"]`)
+		bob.Expect(`42["gone","ann"]`)
+		synctest.Wait()
+		for _, c := range []*siotest.Conn{ann, phone, bob, eve} {
+			c.Quiet()
+		}
+	})
+}
+
+func TestAListOfTooManyRoomsSaysHowMany(t *testing.T) {
+	serve(t, &script{event: rooms}, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		for _, verb := range []string{"join", "leave", "to", "except"} {
+			c.Send(`420["` + verb + `","r` + strings.Repeat(",r", 128) + `"]`)
+			c.Expect(`430[{"error":"Too many rooms: 129, at most 128","code":"INVALID"}]`)
+		}
 	})
 }
 
@@ -227,7 +284,7 @@ func TestRoomLimit(t *testing.T) {
 		for i := range 128 {
 			c.Expect(fmt.Sprintf(`43%d[]`, i))
 		}
-		c.Expect(`43128[{"error":"Too many rooms","code":"LIMIT"}]`)
+		c.Expect(`43128[{"error":"Too many rooms: at most 128","code":"LIMIT"}]`)
 	})
 }
 

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"cmp"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -203,11 +204,15 @@ func (n *Namespace) join(s *Socket, rooms []Address) *Refusal {
 			continue
 		}
 		if s.plainRoomsLocked() >= limit {
-			return &Refusal{Code: Limit, Message: "Too many rooms"}
+			return crowdedSocket(limit)
 		}
 		n.joinLocked(s, a.Name)
 	}
 	return nil
+}
+
+func crowdedSocket(limit int) *Refusal {
+	return &Refusal{Code: Limit, Message: fmt.Sprintf("Too many rooms: at most %d", limit)}
 }
 
 // joinLocked adds s to a room that it is not in.

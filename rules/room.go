@@ -68,6 +68,10 @@ func roomOf(v ref.Val) (hub.Address, error) {
 	return hub.Address{}, errRoom
 }
 
+// maxTargets is the length of a list of rooms: hub.MaxRooms, and the two
+// addresses that socket.rooms begins with. The hub counts more precisely.
+const maxTargets = hub.MaxRooms + 2
+
 // roomsOf are the rooms and addresses that a CEL value names, one or a list.
 func roomsOf(v ref.Val) ([]hub.Address, error) {
 	l, ok := v.(traits.Lister)
@@ -79,8 +83,8 @@ func roomsOf(v ref.Val) ([]hub.Address, error) {
 		return []hub.Address{a}, nil
 	}
 	n, ok := l.Size().(types.Int)
-	if !ok || n > maxRooms {
-		return nil, errRooms
+	if !ok || n > maxTargets {
+		return nil, hub.TooManyRooms(int(n))
 	}
 	rooms := make([]hub.Address, 0, n)
 	for it := l.Iterator(); it.HasNext() == types.True; {
@@ -126,8 +130,8 @@ func (v value) rooms() ([]hub.Address, error) {
 	}
 	rooms := []hub.Address{}
 	for it := rawjson.Array(v.raw); it.Next(); {
-		if len(rooms) == maxRooms {
-			return nil, errRooms
+		if len(rooms) == maxTargets {
+			return nil, hub.TooManyRooms(v.len())
 		}
 		a, err := value{raw: it.Value()}.room()
 		if err != nil {
@@ -136,6 +140,14 @@ func (v value) rooms() ([]hub.Address, error) {
 		rooms = append(rooms, a)
 	}
 	return rooms, nil
+}
+
+// len counts the elements of a list.
+func (v value) len() (n int) {
+	for it := rawjson.Array(v.raw); it.Next(); {
+		n++
+	}
+	return n
 }
 
 func withRoom(v ref.Val, f func(a hub.Address) ref.Val) ref.Val {

@@ -118,7 +118,8 @@ func TestSteps(t *testing.T) {
 		{"key is no string", "ack `{data: 1}`", `1`, `refused INVALID: Invalid arguments`},
 		{"computed key", "ack `{data: 1}`", `"k"`, `ack {"k":1}`},
 		{"time", "ack `timestamp(\"2020-01-02T03:04:05Z\")` `duration(\"90s\")`", ``, `ack "2020-01-02T03:04:05Z","1m30s"`},
-		{"too many rooms", "join data", `[` + repeat("1,", 128) + `1]`, `refused INVALID: Invalid arguments`},
+		{"too many rooms", "join data", `[` + repeat("1,", 130) + `1]`, `refused INVALID: Too many rooms: 131, at most 128`},
+		{"too many made rooms", "join `data.map(x, x)`", `[` + repeat("1,", 130) + `1]`, `refused INVALID: Too many rooms: 131, at most 128`},
 		{"just as many", "emit x to data", `[` + repeat("1,", 127) + `1]`, `emit x() to [` + repeat("1 ", 127) + `1]`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -35,7 +35,6 @@ var (
 	errOrder     = invalid("a comparison of values that have no order")
 	errNotBool   = invalid("a condition is neither true nor false")
 	errRoom      = invalid("a room is a string, a whole number, an address or a list of them")
-	errRooms     = invalid("more than 128 rooms")
 	errBinary    = invalid("binary data where only JSON can stand")
 	errKey       = invalid("a key of a map is no string")
 	errNoJSON    = invalid("a value that JSON does not have")

@@ -139,7 +139,7 @@ func (c *call) Leave(rooms []hub.Address) *hub.Refusal {
 }
 
 func (c *call) Emit(e hub.Emission) *hub.Refusal {
-	if r := e.Check(); r != nil {
+	if r := e.Resolve(c.Peer()); r != nil {
 		return r
 	}
 	c.did(emitted("emit", e))
@@ -147,7 +147,7 @@ func (c *call) Emit(e hub.Emission) *hub.Refusal {
 }
 
 func (c *call) Batch(window time.Duration, e hub.Emission) *hub.Refusal {
-	if r := e.Check(); r != nil {
+	if r := e.Resolve(c.Peer()); r != nil {
 		return r
 	}
 	effect := emitted("batch", e)
