@@ -81,9 +81,10 @@ type Call interface {
 	// socket that has an identity it does nothing.
 	Appear(user string) *Refusal
 	// Typing tells the others in a plain room with start user-typing a, when
-	// the socket was not typing there, else user-stopped-typing, when it was.
-	// That is told, too, when the socket leaves or has not started again for
-	// 5 s. It is refused FORBIDDEN unless the socket is in the room.
+	// the socket was not typing there or they heard that a second ago or
+	// longer; without start user-stopped-typing, when it was. They hear that,
+	// too, when the socket leaves or has not started again for 5 s. It is
+	// refused FORBIDDEN unless the socket is in the room.
 	Typing(start bool, room Address, a parser.Args) *Refusal
 	// Ack answers the client's acknowledgement callback, if it asked for
 	// one; only the first Ack of a call does anything.

@@ -11,8 +11,10 @@ import (
 	"github.com/caddy-realtime/realtime/parser"
 )
 
-// typingTime is how long a socket types after it said so.
-const typingTime = 5 * time.Second
+const (
+	typingTime  = 5 * time.Second // how long a socket types after it said so
+	typingAgain = time.Second     // how often, at most, the room is told that it still types
+)
 
 // Events that tell of typing.
 const (
@@ -50,6 +52,8 @@ type typist struct {
 	until   time.Time
 	place   *list.Element // in typists.order; nil: it does not type
 	told    bool          // the room knows that it types
+	toldAt  time.Time     // when it was told so last
+	again   bool          // it is to be told once more
 	telling bool
 	about   parser.Args // of user-typing
 }
@@ -87,7 +91,8 @@ func (c *call) stopTyping(rooms []Address) {
 	})
 }
 
-// startTyping tells the others in the room that s types, unless they know.
+// startTyping tells the others in the room that s types, unless they were told
+// just now.
 func (n *Namespace) startTyping(b *engine.Batch, s *Socket, room string, about parser.Args) *Refusal {
 	t, r := n.beginTyping(s, room, about)
 	if t != nil {
@@ -112,14 +117,18 @@ func (n *Namespace) beginTyping(s *Socket, room string, about parser.Args) (t *t
 	if t == nil {
 		t = ts.addLocked(s, strings.Clone(room)) // it may alias a message
 	}
-	t.until = time.Now().Add(typingTime)
+	now := time.Now()
+	t.until = now.Add(typingTime)
 	if t.types() {
 		ts.order.MoveToBack(t.place)
-		return nil, nil
-	}
-	t.place = ts.order.PushBack(t)
-	if ts.order.Len() == 1 {
-		n.expireTypingIn(typingTime)
+		if t.again = t.again || now.Sub(t.toldAt) >= typingAgain; !t.again {
+			return nil, nil
+		}
+	} else {
+		t.place = ts.order.PushBack(t)
+		if ts.order.Len() == 1 {
+			n.expireTypingIn(typingTime)
+		}
 	}
 	t.about = about.Clone() // another goroutine may tell it
 	return t.tellerLocked(), nil
@@ -140,7 +149,7 @@ func (ts *typists) addLocked(s *Socket, room string) *typist {
 // the caller has to tell it.
 func (ts *typists) endLocked(t *typist) *typist {
 	ts.order.Remove(t.place)
-	t.place = nil
+	t.place, t.again = nil, false
 	return t.tellerLocked()
 }
 
@@ -166,7 +175,7 @@ func (n *Namespace) tellTyping(b *engine.Batch, t *typist) {
 func (ts *typists) news(t *typist, e *Emission) bool {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	if t.told == t.types() {
+	if t.told == t.types() && !t.again {
 		t.telling = false
 		if !t.told {
 			delete(ts.by, t.typingAt)
@@ -176,8 +185,9 @@ func (ts *typists) news(t *typist, e *Emission) bool {
 		t.about = parser.Args{}
 		return false
 	}
-	t.told = t.types()
+	t.told, t.again = t.types(), false
 	if t.told {
+		t.toldAt = time.Now()
 		e.Event, e.Args = userTyping, t.about
 	} else {
 		e.Event, e.Args = userStoppedTyping, parser.Args{JSON: object("userId", t.socket.sender())}

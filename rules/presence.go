@@ -52,9 +52,11 @@ func (s *Appear) compile(c *compiler) error {
 }
 
 // Typing tells the others in a room that this socket types there, or that it
-// does not any more. Start tells user-typing {userId, …payload} if it was not
-// typing there; it stops by itself after 5 s without another start, when it
-// leaves the room and when it disconnects. The socket must be in the room.
+// stopped. Start sends user-typing {userId, …payload} if the socket was not
+// typing there, and while it types once a second at most. The socket stops by
+// itself after 5 s without another start, when it leaves the room and when it
+// disconnects; stopping sends user-stopped-typing {userId}, once. The socket
+// must be in the room.
 //
 //	typing start|stop <room> [<payload>]
 type Typing struct {
