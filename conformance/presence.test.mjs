@@ -148,6 +148,15 @@ describe("typing", () => {
   const ends = ["user-stopped-typing", "ann", undefined];
   const start = (ann) => call(ann, "typing-start", { roomId: "r", username: "Ann" });
 
+  test("typing is told again once a second while it goes on", limit, async () => {
+    const { ann, bob } = await room();
+    while (bob.heard.length < 3) {
+      await start(ann);
+      await pause(100);
+    }
+    assert.deepEqual(bob.heard, [begins, begins, begins]);
+  });
+
   test("typing start and stop are told once", limit, async () => {
     const { ann, bob } = await room();
     for (let i = 0; i < 3; i++) await start(ann);
@@ -163,9 +172,9 @@ describe("typing", () => {
     await pause(3_000);
     await start(ann);
     const again = Date.now();
-    await until(() => bob.heard.length === 2, "the end");
+    await until(() => bob.heard.length === 3, "the end");
     assert.ok(Date.now() - again >= 4_900);
-    assert.deepEqual(bob.heard, [begins, ends]);
+    assert.deepEqual(bob.heard, [begins, begins, ends]);
   });
 
   test("typing ends on leave, before user-left, and on disconnect", limit, async () => {
@@ -186,6 +195,7 @@ describe("presets", () => {
   test("rooms: notices of joins and leaves; quiet after a reconnect", limit, async () => {
     const [ann, bob] = [await user("ann"), await user("bob")];
     await call(ann, "join-room", "den");
+    await call(ann, "rejoin-rooms", ["den"]);
     const events = [];
     ann.on("user-joined", (d) => events.push(["joined", d.userId, typeof d.timestamp]));
     ann.on("user-left", (d) => events.push(["left", d.userId, typeof d.timestamp]));
@@ -193,6 +203,7 @@ describe("presets", () => {
     await call(bob, "rejoin-rooms", ["den", "attic"]);
     await call(bob, "leave-room", "den");
     await call(bob, "join-room", "den");
+    await call(bob, "join-room", "den"); // is in it already
     await until(() => events.length >= 2, "notices");
     assert.deepEqual(events, [["left", "bob", "number"], ["joined", "bob", "number"]]);
   });
@@ -213,8 +224,12 @@ describe("presets", () => {
     assert.deepEqual(lists.at(-1), [{ room: "den", members: ["ann", "bob"] }]);
     await members;
 
-    const eve = client(`${caddy.url}/back`, { auth: { token: jwt({ sub: "eve" }), rooms: ["cellar"] } });
-    assert.equal((await next(eve, "connect_error"))[0].message, "Room not allowed");
+    const eve = client(`${caddy.url}/back`, { auth: { token: jwt({ sub: "eve" }), rooms: ["cellar", "attic", "user:ann"] } });
+    assert.deepEqual(await next(eve, "rooms-refused"), [["cellar", "user:ann"]]); // and nobody is locked out
+    assert.equal((await call(eve, "send-message", { roomId: "attic", text: "hi" })).success, true);
+    assert.equal((await call(eve, "send-message", { roomId: "cellar", text: "hi" })).code, "FORBIDDEN");
+    const many = client(`${caddy.url}/back`, { auth: { token: jwt({ sub: "eve" }), rooms: Array(129).fill("attic") } });
+    assert.equal((await next(many, "connect_error"))[0].message, "Too many rooms: 129, at most 128");
   });
 
   test("chat: messages in a room, and private ones to all devices of a user", limit, async () => {

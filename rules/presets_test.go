@@ -25,7 +25,7 @@ func TestPresets(t *testing.T) {
 		}
 		all = append(all, preset.Rules)
 	}
-	set, err := rules.Compile(nil, all, rules.Options{})
+	set, err := rules.Compile(nil, all, rules.Options{AllowRooms: `!room.startsWith("secret")`})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,8 +38,11 @@ func TestPresets(t *testing.T) {
 		{"leave-room", `"in"`, `leave [in]; emit user-left({"userId":"bob","timestamp":NOW}) to [in] notself`},
 		{"leave-room", `"r"`, ``},
 		{"leave-room", `null`, `refused INVALID: Room required`},
-		{"rejoin-rooms", `["a",2]`, `join [a 2]`},
-		{"rejoin-rooms", `[]`, `join []`},
+		{"join-room", `"in"`, ``}, // is in it: told nothing again
+		{"rejoin-rooms", `["a",2]`, `join [a 2]; ack {"refused":[]}`},
+		{"rejoin-rooms", `["a","user:eve","secret\"s",""]`, `join [a]; ack {"refused":["user:eve","secret\"s",""]}`},
+		{"rejoin-rooms", `[]`, `join []; ack {"refused":[]}`},
+		{"rejoin-rooms", `[` + repeat(`"a",`, 128) + `"a"]`, `refused INVALID: Too many rooms: 129, at most 128`},
 		{"rejoin-rooms", `"a"`, `refused INVALID: List of rooms required`},
 		{"rejoin-rooms", `[{}]`, `refused INVALID: Invalid arguments`},
 		{"message", `{"a" : 1.0}`, `emit message-received({"a" : 1.0}) self`},
@@ -53,7 +56,13 @@ func TestPresets(t *testing.T) {
 		{"private-message", `{"toUserId":"eve","message":"hi"}`, `emit private-message({"fromUserId":"bob","message":"hi","timestamp":NOW}) to [user eve]`},
 		{"private-message", `{"toUserId":5,"message":"hi"}`, `emit private-message({"fromUserId":"bob","message":"hi","timestamp":NOW}) to [user 5]`},
 		{"private-message", `{"message":"hi"}`, `refused INVALID: Recipient required`},
-		{"private-message", `{"toUserId":"eve"}`, `refused INVALID: Message text required`},
+		{"private-message", `{"toUserId":"eve","message":{"text" : 1.0}}`, `emit private-message({"fromUserId":"bob","message":{"text" : 1.0},"timestamp":NOW}) to [user eve]`},
+		{"private-message", `{"toUserId":"eve","message":[]}`, `emit private-message({"fromUserId":"bob","message":[],"timestamp":NOW}) to [user eve]`},
+		{"private-message", `{"toUserId":"eve","message":false}`, `emit private-message({"fromUserId":"bob","message":false,"timestamp":NOW}) to [user eve]`},
+		{"private-message", `{"toUserId":"eve","message":0}`, `emit private-message({"fromUserId":"bob","message":0,"timestamp":NOW}) to [user eve]`},
+		{"private-message", `{"toUserId":"eve","message":null}`, `refused INVALID: Message required`},
+		{"private-message", `{"toUserId":"eve","message":""}`, `refused INVALID: Message required`},
+		{"private-message", `{"toUserId":"eve"}`, `refused INVALID: Message required`},
 		{"update", `{"a" : 1.0}`, `batch 100ms batch-updates({"a" : 1.0}) all`},
 		{"user-online", `"ada"`, `appear ada`},
 		{"user-online", `7`, `appear 7`},
@@ -77,6 +86,8 @@ func TestPresets(t *testing.T) {
 		`{"rooms":"a"}`:     `join [a]`,
 		`{"token":"x"}`:     ``,
 		`{"rooms":[{}]}`:    `refused INVALID: Invalid arguments`,
+
+		`{"rooms":["secret","a","user:eve"]}`: `join [a]; emit rooms-refused(["secret","user:eve"]) self`,
 	} {
 		c := newCall("connect", ``)
 		c.peer.handshake = `{"auth":` + auth + `}`

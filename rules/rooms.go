@@ -4,55 +4,124 @@ import (
 	"errors"
 	"slices"
 
+	"cel.dev/cel-go/cel"
+
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/rawjson"
+	"github.com/caddy-realtime/realtime/parser"
 )
 
 // Join adds the socket to rooms.
 //
-//	join <room or list>
+//	join <room or list> [refused <name>]
 type Join struct {
 	// CEL expression: a string, a whole number standing for its decimal text,
 	// an address, or a list of at most 128 of them.
 	Rooms string `json:"rooms"`
+	// A name for the list of rooms that the socket may not be in: allow_rooms
+	// refuses them, or they have the name of an address or none that a room
+	// may have. The socket joins the others. Default: one such room refuses
+	// the event, and the socket joins none.
+	Refused string `json:"refused,omitempty"`
 }
 
 // Leave removes the socket from rooms.
 //
 //	leave <room or list>
-type Leave Join
+type Leave struct {
+	// CEL expression, as of join.
+	Rooms string `json:"rooms"`
+}
 
 func (s *Join) parse(l *reader) (err error) {
-	s.Rooms, err = l.expr("a room")
+	if s.Rooms, err = l.expr("a room"); err != nil {
+		return err
+	}
+	if l.keyword("refused") {
+		s.Refused, err = l.word("a name for the refused rooms")
+	}
 	return err
 }
 
-func (s *Leave) parse(l *reader) error { return (*Join)(s).parse(l) }
-
-var errNotAllowed = &hub.Refusal{Code: hub.Forbidden, Message: "Room not allowed", Cause: errors.New("allow_rooms is false")}
+func (s *Leave) parse(l *reader) (err error) {
+	s.Rooms, err = l.expr("a room")
+	return err
+}
 
 func (s *Join) compile(c *compiler) error {
 	rooms, fromClient, err := c.targets(s.Rooms)
 	if err != nil {
 		return err
 	}
-	c.known.rooms = append(slices.Clip(c.known.rooms), c.facts.targets...)
-	allow := c.set.allow
-	if !fromClient {
-		allow = nil
+	j := &joining{rooms: rooms}
+	if fromClient {
+		j.allow = c.set.allow
 	}
-	c.add(func(r *run) *hub.Refusal {
-		to, err := rooms(r)
-		if err != nil {
-			return asRefusal(err)
-		}
-		for _, a := range to {
-			if allow != nil && a.Kind == hub.Room && !r.allowed(allow, a.Name) {
-				return errNotAllowed
-			}
-		}
-		return r.call.Join(to)
-	})
+	if s.Refused == "" {
+		c.known.rooms = append(slices.Clip(c.known.rooms), c.facts.targets...)
+		c.add(j.all)
+		return nil
+	}
+	j.refused = &variable{name: s.Refused, title: s.Refused, list: true, fromClient: fromClient, clientsChoice: len(c.facts.targets) > 0}
+	j.trace = c.set.trace
+	if err := c.declare(j.refused, cel.ListType(cel.StringType)); err != nil {
+		return err
+	}
+	c.add(j.some)
 	return nil
+}
+
+// joining is a compiled Join.
+type joining struct {
+	rooms   targets
+	allow   condition // nil if every room is allowed
+	refused *variable // nil if one refused room refuses all
+	trace   Tracer
+}
+
+var errNotAllowed = &hub.Refusal{Code: hub.Forbidden, Message: "Room not allowed", Cause: errors.New("allow_rooms is false")}
+
+// all joins all rooms or none.
+func (j *joining) all(r *run) *hub.Refusal {
+	to, err := j.rooms(r)
+	if err != nil {
+		return asRefusal(err)
+	}
+	for _, a := range to {
+		if j.allow != nil && a.Kind == hub.Room && !r.allowed(j.allow, a.Name) {
+			return errNotAllowed
+		}
+	}
+	return r.call.Join(to)
+}
+
+// some joins the rooms that the socket may be in, and keeps the names of the
+// others.
+func (j *joining) some(r *run) *hub.Refusal {
+	to, err := j.rooms(r)
+	if err != nil {
+		return asRefusal(err)
+	}
+	if len(to) > hub.MaxRooms {
+		return hub.TooManyRooms(len(to))
+	}
+	var allowed []hub.Address
+	var refused []byte
+	for _, a := range to {
+		if hub.CheckRooms([]hub.Address{a}) == nil && (j.allow == nil || r.allowed(j.allow, a.Name)) {
+			allowed = append(allowed, a)
+			continue
+		}
+		if len(refused) > 0 {
+			refused = append(refused, ',')
+		}
+		refused = rawjson.AppendQuote(refused, a.WireName())
+	}
+	r.keep(j.refused.slot, parser.Args{JSON: refused})
+	if j.trace != nil {
+		j.trace.Let(j.refused.name, slices.Concat([]byte{'['}, refused, []byte{']'}))
+	}
+	return r.call.Join(allowed)
 }
 
 // AllowsRoom asks allow_rooms about a room that a socket is to find again,
