@@ -4,16 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
 )
 
-// once refuses options that are given twice in one block: option → line.
-type once map[string]int
+// once refuses options that are given twice in one block: option → place.
+type once map[string]string
 
 func (o once) add(d *caddyfile.Dispenser) error {
 	name := d.Val()
@@ -21,32 +23,72 @@ func (o once) add(d *caddyfile.Dispenser) error {
 	case "use", "on", "namespace": // these add up
 		return nil
 	}
-	if line, ok := o[name]; ok {
-		return d.Errf("%s is already set in line %d", name, line)
+	if at, ok := o[name]; ok {
+		return d.Errf("%s is already set at %s", name, at)
 	}
-	o[name] = d.Line()
+	o[name] = place(d)
 	return nil
 }
 
 // The following take the arguments of the present option.
 
+// oneArg takes an argument that is taken as it is written.
 func oneArg(d *caddyfile.Dispenser, dst *string) error {
 	name := d.Val()
-	args := d.RemainingArgs()
-	if len(args) != 1 || args[0] == "" {
-		return d.Errf("%s takes one argument", name)
+	if err := replacedArg(d, dst); err != nil {
+		return err
 	}
-	*dst = args[0]
-	return nil
+	return checkLiteral(d, name, *dst)
 }
 
+// replacedArg takes an argument whose placeholders are replaced later.
+func replacedArg(d *caddyfile.Dispenser, dst *string) error {
+	name := d.Val()
+	switch args := d.RemainingArgs(); {
+	case len(args) == 0 || len(args) == 1 && args[0] == "":
+		return d.Errf("%s: its argument is missing", name)
+	case len(args) > 1:
+		return d.Errf("%s takes one argument, not %d", name, len(args))
+	default:
+		*dst = args[0]
+		return nil
+	}
+}
+
+// someArgs takes arguments that are taken as they are written.
 func someArgs(d *caddyfile.Dispenser, dst *[]string) error {
 	name := d.Val()
 	args := d.RemainingArgs()
 	if len(args) == 0 {
-		return d.Errf("%s takes at least one argument", name)
+		return d.Errf("%s: its arguments are missing", name)
 	}
 	*dst = args
+	return checkLiteral(d, name, args...)
+}
+
+// placeholder is what Caddy replaces where an option lets it. Regular
+// expressions and routes have braces, too, but no dots behind a word in them.
+var placeholder = regexp.MustCompile(`\{([a-z_]+)\.([^{}\s]+)\}`)
+
+// checkLiteral refuses what cannot be meant: placeholders, which would stay as
+// they are, and the braces, brackets and commas of other languages.
+func checkLiteral(d *caddyfile.Dispenser, name string, args ...string) error {
+	for _, arg := range args {
+		if bare, ok := strings.CutSuffix(arg, "{"); ok && bare != "" {
+			return d.Errf("%s: put a space before the brace: %s {", name, bare)
+		}
+		if strings.HasPrefix(arg, "[") || strings.HasSuffix(arg, ",") {
+			return d.Errf("%s: unexpected %q; separate values by spaces, without brackets and commas", name, arg)
+		}
+		found := placeholder.FindStringSubmatch(arg)
+		switch {
+		case found == nil:
+		case found[1] == "env":
+			return d.Errf("%s: %s is not replaced here; write {$%s}, which Caddy replaces when it reads the Caddyfile", name, found[0], found[2])
+		default:
+			return d.Errf("%s: %s is not replaced here; write the value itself", name, found[0])
+		}
+	}
 	return nil
 }
 
@@ -79,11 +121,15 @@ func durationArg(d *caddyfile.Dispenser, dst *caddy.Duration) error {
 	if err := oneArg(d, &arg); err != nil {
 		return err
 	}
-	v, err := caddy.ParseDuration(arg)
-	if err != nil || v < 0 {
-		return d.Errf("%s: %q is no duration such as 10s", name, arg)
+	if arg == "0" || arg == "0s" {
+		*dst = 0
+		return nil
 	}
-	*dst = caddy.Duration(v)
+	v, err := duration(arg)
+	if err != nil {
+		return d.Errf("%s: %w", name, err)
+	}
+	*dst = v
 	return nil
 }
 
@@ -105,11 +151,11 @@ func rateArgs(args []string, amount func(string) (int, error)) (r Rate, err erro
 		return Rate{PerSecond: noLimit}, nil
 	}
 	if len(args) != 1 && (len(args) != 3 || args[1] != "burst") {
-		return r, errors.New("it takes a rate such as 100/s, and maybe: burst 200")
+		return r, errors.New("write the rate as 100/s, optionally followed by: burst 200")
 	}
 	n, ok := strings.CutSuffix(args[0], "/s")
 	if !ok {
-		return r, fmt.Errorf("%q is no rate such as 100/s", args[0])
+		return r, fmt.Errorf("%q is not a rate per second; write it as 100/s", args[0])
 	}
 	if r.PerSecond, err = amount(n); err != nil {
 		return r, err
@@ -124,12 +170,28 @@ func rateArgs(args []string, amount func(string) (int, error)) (r Rate, err erro
 func duration(s string) (caddy.Duration, error) {
 	v, err := caddy.ParseDuration(s)
 	switch {
+	case err != nil && isNumber(s):
+		return 0, fmt.Errorf("%q has no unit: %s milliseconds are written %s, %s seconds %ss", s, s, milliseconds(s), s, s)
 	case err != nil:
-		return 0, fmt.Errorf("%q is no duration such as 25s", s)
+		return 0, fmt.Errorf("%q is not a duration; write it as 500ms, 25s, 2m, 1h or 1d", s)
 	case v <= 0:
-		return 0, fmt.Errorf("duration %q is not positive", s)
+		return 0, fmt.Errorf("the duration %q must be greater than 0", s)
 	}
 	return caddy.Duration(v), nil
+}
+
+func isNumber(s string) bool {
+	_, err := strconv.Atoi(s)
+	return err == nil
+}
+
+// milliseconds are those of a Node option, as a duration: 25000 are 25s.
+func milliseconds(n string) string {
+	d, err := time.ParseDuration(n + "ms")
+	if err != nil || d%time.Second != 0 {
+		return n + "ms"
+	}
+	return strconv.Itoa(int(d/time.Second)) + "s"
 }
 
 // maxAmount is what JSON, into which Caddy translates a Caddyfile, carries as
@@ -141,11 +203,11 @@ func size(s string) (int, error) {
 	n, err := humanize.ParseBytes(s)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("%q is no size such as 1MB", s)
+		return 0, fmt.Errorf("%q is not a size; write it as 64KB, 1MB or 1GB", s)
 	case n > maxAmount:
-		return 0, fmt.Errorf("%q is too much", s)
+		return 0, fmt.Errorf("%q is too large", s)
 	case n == 0:
-		return 0, errors.New("the size is 0")
+		return 0, errors.New("the size must be greater than 0")
 	}
 	return int(n), nil
 }
@@ -178,9 +240,9 @@ func positive(s string) (int, error) {
 	n, err := strconv.Atoi(s)
 	switch {
 	case n > maxAmount: // also what is out of range
-		return 0, fmt.Errorf("%q is too much", s)
+		return 0, fmt.Errorf("%q is too large", s)
 	case err != nil || n <= 0:
-		return 0, fmt.Errorf("%q is no positive number", s)
+		return 0, fmt.Errorf("%q is not a whole number greater than 0", s)
 	}
 	return n, nil
 }

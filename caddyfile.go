@@ -102,9 +102,9 @@ func claim(h httpcaddyfile.Helper, handler *Handler) error {
 	case !taken:
 		hubs[handler.Hub] = claimed{at: handler.Source, agreement: agreement}
 	case handler.Hub == "":
-		return h.Errf("the block at %s has no hub name either: name the hubs, the same to share sockets and rooms, others to keep them apart", first.at)
+		return h.Errf("the block at %s has no hub name either; give both a hub: the same name to share sockets and rooms, different names to keep them apart", first.at)
 	case agreement != first.agreement:
-		return h.Errf("hub %s differs from its block at %s: they must agree on all but matcher, path and origins", handler.Hub, first.at)
+		return h.Errf("hub %s: the block at %s has other options; blocks of one hub may differ only in matcher, path and origins", handler.Hub, first.at)
 	}
 	return nil
 }
@@ -162,14 +162,14 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // directive
 	h.Source = place(d)
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("realtime: unexpected argument %q; options stand in braces, each on a line of its own", d.Val())
 	}
 	given := once{}
 	for d.NextBlock(0) {
 		if err := given.add(d); err != nil {
 			return err
 		}
-		if err := h.unmarshalOption(d); err != nil {
+		if err := handlerOptions.read("realtime", h, d); err != nil {
 			return err
 		}
 	}
@@ -186,39 +186,33 @@ func (h *Handler) checkIdentity() error {
 	return checkAmbient(ambient, h.Origins)
 }
 
-func (h *Handler) unmarshalOption(d *caddyfile.Dispenser) error {
-	switch d.Val() {
-	case "hub":
-		return oneArg(d, &h.Hub)
-	case "path":
-		return h.checked(d, oneArg(d, &h.Path))
-	case "transports":
-		return h.checked(d, someArgs(d, &h.Transports))
-	case "protocols":
-		return h.checked(d, someArgs(d, &h.Protocols))
-	case "client":
-		return oneArg(d, &h.Client)
-	case "ping":
-		return h.checked(d, h.unmarshalPing(d))
-	case "max_message":
-		return h.checked(d, sizeArg(d, &h.MaxMessage))
-	case "compression":
-		return h.unmarshalCompression(d)
-	case "origins":
-		return h.unmarshalOrigins(d)
-	case "recovery":
-		return h.unmarshalRecovery(d)
-	case "limits":
-		h.Limits = new(Limits)
-		return unmarshalLimits(d, h.Limits.unmarshalOption)
-	case "namespace":
-		return h.unmarshalNamespace(d)
+// handlerOptions are those of a realtime block beside those of a namespace.
+var handlerOptions = withNamespace(func(h *Handler) *Namespace { return &h.Namespace }, options[*Handler]{
+	"hub":         func(h *Handler, d *caddyfile.Dispenser) error { return oneArg(d, &h.Hub) },
+	"path":        func(h *Handler, d *caddyfile.Dispenser) error { return h.checked(d, oneArg(d, &h.Path)) },
+	"transports":  func(h *Handler, d *caddyfile.Dispenser) error { return h.checked(d, someArgs(d, &h.Transports)) },
+	"protocols":   func(h *Handler, d *caddyfile.Dispenser) error { return h.checked(d, someArgs(d, &h.Protocols)) },
+	"client":      func(h *Handler, d *caddyfile.Dispenser) error { return oneArg(d, &h.Client) },
+	"ping":        func(h *Handler, d *caddyfile.Dispenser) error { return h.checked(d, h.unmarshalPing(d)) },
+	"max_message": func(h *Handler, d *caddyfile.Dispenser) error { return h.checked(d, sizeArg(d, &h.MaxMessage)) },
+	"compression": (*Handler).unmarshalCompression,
+	"origins":     (*Handler).unmarshalOrigins,
+	"recovery":    (*Handler).unmarshalRecovery,
+	"limits":      (*Handler).unmarshalLimits,
+	"namespace":   (*Handler).unmarshalNamespace,
+})
+
+// withNamespace adds the options of a namespace, which of gives.
+func withNamespace[T any](of func(T) *Namespace, o options[T]) options[T] {
+	for name, read := range namespaceOptions {
+		o[name] = func(to T, d *caddyfile.Dispenser) error { return read(of(to), d) }
 	}
-	known, err := h.Namespace.unmarshalOption(d)
-	if !known {
-		return d.Errf("realtime has no option %q", d.Val())
-	}
-	return err
+	return o
+}
+
+func (h *Handler) unmarshalLimits(d *caddyfile.Dispenser) error {
+	h.Limits = new(Limits)
+	return unmarshalLimits(d, h.Limits.unmarshalOption)
 }
 
 // checked adds to err what check finds, with the present line.
@@ -229,7 +223,7 @@ func (h *Handler) checked(d *caddyfile.Dispenser, err error) error {
 func (h *Handler) unmarshalPing(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) != 2 {
-		return d.Err("ping takes an interval and a timeout, such as 25s 20s")
+		return d.Err("ping takes an interval and a timeout: ping 25s 20s")
 	}
 	for i, dst := range []*caddy.Duration{&h.PingInterval, &h.PingTimeout} {
 		v, err := duration(args[i])
@@ -248,7 +242,7 @@ func (h *Handler) unmarshalCompression(d *caddyfile.Dispenser) error {
 	}
 	n, err := size(arg)
 	if err != nil {
-		return d.Errf("compression: %w", err)
+		return d.Errf("compression takes off or the smallest message to compress, such as 1KB: %w", err)
 	}
 	h.Compression = n
 	return nil
@@ -283,46 +277,42 @@ func (h *Handler) unmarshalNamespace(d *caddyfile.Dispenser) error {
 		if err := given.add(d); err != nil {
 			return err
 		}
-		if d.Val() == "limits" {
-			n.Limits = new(NamespaceLimits)
-			if err := unmarshalLimits(d, n.Limits.unmarshalOption); err != nil {
-				return err
-			}
-			continue
-		}
-		known, err := n.unmarshalOption(d)
-		if !known {
-			return d.Errf("namespace has no option %q", d.Val())
-		}
-		if err != nil {
+		if err := namedOptions.read("namespace", n, d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (n *Namespace) unmarshalOption(d *caddyfile.Dispenser) (known bool, err error) {
-	switch d.Val() {
-	case "auth":
-		return true, n.unmarshalAuth(d)
-	case "allow_rooms":
-		return true, n.unmarshalAllowRooms(d)
-	case "presence":
-		return true, n.unmarshalPresence(d)
-	case "use":
-		return true, n.unmarshalUse(d)
-	case "on":
-		return true, n.unmarshalOn(d)
-	}
-	return false, nil
+// namedOptions are those of a namespace block.
+var namedOptions = withNamespace(func(n *NamedNamespace) *Namespace { return &n.Namespace }, options[*NamedNamespace]{
+	"limits": func(n *NamedNamespace, d *caddyfile.Dispenser) error {
+		n.Limits = new(NamespaceLimits)
+		return unmarshalLimits(d, n.Limits.unmarshalOption)
+	},
+})
+
+// namespaceOptions are those of every namespace, the main one included.
+var namespaceOptions = options[*Namespace]{
+	"auth":        (*Namespace).unmarshalAuth,
+	"allow_rooms": (*Namespace).unmarshalAllowRooms,
+	"presence":    (*Namespace).unmarshalPresence,
+	"use":         (*Namespace).unmarshalUse,
+	"on":          (*Namespace).unmarshalOn,
 }
 
 func (n *Namespace) unmarshalAuth(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("auth: the method is missing; use %s", authMethods())
 	}
 	method := d.Val()
-	guest, err := caddyfile.UnmarshalModule(d, "realtime.authenticators."+method)
+	if _, err := caddy.GetModule(authNamespace + "." + method); err != nil {
+		if bare, ok := strings.CutSuffix(method, "{"); ok {
+			return d.Errf("auth: put a space before the brace: auth %s {", bare)
+		}
+		return d.Errf("auth: unknown method %q; use %s", method, authMethods())
+	}
+	guest, err := caddyfile.UnmarshalModule(d, authNamespace+"."+method)
 	if err != nil {
 		return err
 	}
@@ -335,6 +325,18 @@ func (n *Namespace) unmarshalAuth(d *caddyfile.Dispenser) error {
 		return d.Errf("auth: %s", warnings[0].Message)
 	}
 	return nil
+}
+
+const authNamespace = "realtime.authenticators"
+
+// authMethods lists the authenticators of this build.
+func authMethods() string {
+	about := map[string]string{"jwt": " for tokens", "caddy": " for the login of a handler in front"}
+	var names []string
+	for _, m := range caddy.GetModules(authNamespace) {
+		names = append(names, m.ID.Name()+about[m.ID.Name()])
+	}
+	return strings.Join(names, ", ")
 }
 
 func (n *Namespace) unmarshalAllowRooms(d *caddyfile.Dispenser) error {
@@ -355,7 +357,7 @@ func (n *Namespace) unmarshalPresence(d *caddyfile.Dispenser) (err error) {
 func (n *Namespace) unmarshalUse(d *caddyfile.Dispenser) error {
 	names := d.RemainingArgs()
 	if len(names) == 0 {
-		return d.ArgErr()
+		return d.Errf("use: the name of a preset is missing; there are %s", strings.Join(rules.PresetNames(), ", "))
 	}
 	n.Use = append(n.Use, names...)
 	if _, err := n.presets(); err != nil {
@@ -369,7 +371,7 @@ func (n *Namespace) unmarshalOn(d *caddyfile.Dispenser) error {
 	line := ruleLine(d)
 	on, events := line.Tokens[0], line.Tokens[1:]
 	if len(events) == 0 {
-		return d.Err("on: the name of an event is missing")
+		return d.Err("on: the name of the event is missing")
 	}
 	for _, event := range events {
 		rule, err := rules.ParseRule(rules.Line{Tokens: []rules.Token{on, event}, Block: line.Block})

@@ -39,10 +39,10 @@ func presetCommand() *cobra.Command {
 			if len(args) == 0 {
 				return listPresets(cmd.OutOrStdout())
 			}
-			source, ok := rules.PresetSource(args[0])
-			if !ok {
-				return fmt.Errorf("unknown preset %s; there are %s", args[0], strings.Join(rules.PresetNames(), ", "))
+			if _, err := rules.LoadPreset(args[0]); err != nil {
+				return err
 			}
+			source, _ := rules.PresetSource(args[0])
 			_, err := io.WriteString(cmd.OutOrStdout(), source)
 			return err
 		},

@@ -170,7 +170,7 @@ func TestCommandPreset(t *testing.T) {
 	if err != nil || !strings.Contains(source, "on join-room {\n") {
 		t.Errorf("%v, %s", err, source)
 	}
-	if _, err := runCommand("preset", "x"); err == nil || !strings.Contains(err.Error(), "there are chat") {
+	if _, err := runCommand("preset", "x"); err == nil || !strings.Contains(err.Error(), "the presets are chat") {
 		t.Error(err)
 	}
 }

@@ -71,13 +71,13 @@ const (
 func (h *Handler) check() error {
 	switch {
 	case h.Path != "" && h.Path[0] != '/':
-		return fmt.Errorf("path %q does not begin with a slash", h.Path)
+		return fmt.Errorf("path %q must begin with a slash", h.Path)
 	case strings.ContainsAny(h.Path, "*?#{"):
-		return fmt.Errorf("path %q is taken literally: it has no wildcards, queries or placeholders; all below it is the endpoint's", h.Path)
+		return fmt.Errorf("path %q is taken literally; leave out wildcards, queries and placeholders: everything below the path belongs to the endpoint", h.Path)
 	case h.PingInterval < 0 || h.PingTimeout < 0:
-		return errors.New("ping: interval and timeout must be positive")
+		return errors.New("ping: interval and timeout must be greater than 0")
 	case max(h.PingInterval, h.PingTimeout) > maxPing:
-		return errors.New("ping: interval and timeout are at most 24h")
+		return errors.New("ping: interval and timeout must be at most 24h")
 	case h.MaxMessage < 0 || h.MaxMessage > maxMaxMessage:
 		return errors.New("max_message must be between 1 byte and 1GiB")
 	case h.Compression < 0:
@@ -85,7 +85,7 @@ func (h *Handler) check() error {
 	}
 	for _, transport := range h.Transports {
 		if transport != "polling" && transport != "websocket" {
-			return fmt.Errorf("transports: there is no %q, only polling and websocket", transport)
+			return fmt.Errorf("transports: unknown transport %q; use polling, websocket or both", transport)
 		}
 	}
 	for _, protocol := range h.Protocols {
@@ -98,7 +98,7 @@ func (h *Handler) check() error {
 
 func checkProtocol(name string) error {
 	if name != "socketio" && name != "json" {
-		return fmt.Errorf("protocols: there is no %q, only socketio and json", name)
+		return fmt.Errorf("protocols: unknown protocol %q; use socketio, json or both", name)
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func (n *NamedNamespace) title() string {
 func (n *NamedNamespace) check() error {
 	if n.Pattern != "" {
 		if n.Name != "" {
-			return fmt.Errorf("namespace %s has a pattern too", n.Name)
+			return fmt.Errorf("namespace %s has both a name and a pattern; use one of them", n.Name)
 		}
 		if _, err := regexp.Compile(n.Pattern); err != nil {
 			return fmt.Errorf("namespace ~%s: %w", n.Pattern, err)
@@ -140,13 +140,13 @@ func (n *NamedNamespace) check() error {
 	}
 	switch name := n.Name; {
 	case name == "/":
-		return errors.New("namespace / is the block itself: its rules belong there")
+		return errors.New("namespace / is the realtime block itself; move its options there")
 	case !strings.HasPrefix(name, "/"):
-		return fmt.Errorf("namespace %q does not begin with a slash", name)
+		return fmt.Errorf("namespace %q must begin with a slash; a regular expression begins with ~", name)
 	case len(name) > 128:
-		return fmt.Errorf("namespace %.20s… has more than 128 bytes", name)
+		return fmt.Errorf("namespace %.20s… is longer than 128 bytes", name)
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
-		return fmt.Errorf("namespace %q has characters that no name may have", name)
+		return fmt.Errorf("namespace %q contains control characters or invalid UTF-8", name)
 	case strings.ContainsAny(name, ",?"):
 		return fmt.Errorf("namespace %q contains a comma or question mark, which clients cannot send", name)
 	}
@@ -277,7 +277,7 @@ func (n *Namespace) loadAuth(ctx caddy.Context) (hub.Authenticator, error) {
 	}
 	authenticator, ok := m.(hub.Authenticator)
 	if !ok {
-		return nil, fmt.Errorf("auth: %T is no authenticator", m)
+		return nil, fmt.Errorf("auth: %T is not an authenticator", m)
 	}
 	return authenticator, nil
 }
@@ -287,7 +287,7 @@ func (n *Namespace) presets() ([]rules.Preset, error) {
 	var list []rules.Preset
 	for i, name := range n.Use {
 		if slices.Contains(n.Use[:i], name) {
-			return nil, fmt.Errorf("preset %s is in use already", name)
+			return nil, fmt.Errorf("preset %s is named twice", name)
 		}
 		preset, err := rules.LoadPreset(name)
 		if err != nil {

@@ -57,8 +57,8 @@ func TestLimitsOff(t *testing.T) {
 func TestNamespaceLimitsInJSON(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"rooms": 7, "connections_per_user": -1}`: "",
-		`{"outbox": 7}`:                 "outbox is a limit of a connection",
-		`{"accept": {"per_second": 1}}`: "accept is a limit of the node",
+		`{"outbox": 7}`:                 "outbox limits a connection",
+		`{"accept": {"per_second": 1}}`: "accept limits the node",
 		`{"sockets": 7}`:                "unknown field",
 	} {
 		var l NamespaceLimits
@@ -90,10 +90,10 @@ func TestJSONErrors(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		`{"namespaces": [null]}`:                                 "namespaces[0] is null",
-		`{"use": ["rejoin", "rejoin"]}`:                          "preset rejoin is in use already",
+		`{"use": ["rejoin", "rejoin"]}`:                          "preset rejoin is named twice",
 		`{"path": "/socket.io/?token=x"}`:                        "taken literally",
-		`{"limits": {"events": {"per_second": 5, "burst": -5}}}`: "limits: events: the burst is negative",
-		`{"limits": {"fanout": {"burst": 5}}}`:                   "limits: fanout: a burst needs per_second beside it",
+		`{"limits": {"events": {"per_second": 5, "burst": -5}}}`: "limits: events: the burst must not be negative",
+		`{"limits": {"fanout": {"burst": 5}}}`:                   "limits: fanout: a burst needs per_second",
 		`{"ping_timeout": "25h"}`:                                "at most 24h",
 	} {
 		if _, err := ctx.LoadModuleByID("http.handlers.realtime", json.RawMessage(text)); err == nil || !strings.Contains(err.Error(), want) {

@@ -136,7 +136,7 @@ func claimsInFront(r *http.Request, names []string) map[string]json.RawMessage {
 func checkAmbient(ambient bool, origins []string) error {
 	for _, open := range []string{"*", "null"} { // null is the origin of every sandboxed frame
 		if ambient && slices.Contains(origins, open) {
-			return fmt.Errorf("origins %s with an identity that browsers send by themselves (a cookie, or what a handler in front asks for) would let every website act as its visitor: name the origins", open)
+			return fmt.Errorf("origins %s would let every website act in the name of its visitors, since browsers send their identity by themselves (a cookie, or the login of a handler in front); name the origins instead", open)
 		}
 	}
 	return nil

@@ -80,22 +80,21 @@ func (f *Front) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func (f *Front) unmarshalOption(d *caddyfile.Dispenser) error {
-	switch d.Val() {
-	case "claims":
-		return someArgs(d, &f.Claims)
-	case "optional":
-		return noArg(d, &f.Optional)
-	default:
-		return d.Errf("auth caddy has no option %q", d.Val())
-	}
+	return frontOptions.read("auth caddy", f, d)
+}
+
+var frontOptions = options[*Front]{
+	"claims":   func(f *Front, d *caddyfile.Dispenser) error { return someArgs(d, &f.Claims) },
+	"optional": func(f *Front, d *caddyfile.Dispenser) error { return noArg(d, &f.Optional) },
 }
 
 // methodBlock reads the block of an auth method, whose name is the first
 // token.
 func methodBlock(d *caddyfile.Dispenser, option func(*caddyfile.Dispenser) error) error {
 	d.Next() // method
+	name := d.Val()
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("auth %s: unexpected %q; its options stand in braces, each on a line of its own", name, d.Val())
 	}
 	given := once{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {

@@ -135,9 +135,9 @@ func (j *JWT) check() error {
 	given := slices.DeleteFunc([]string{j.Secret, j.PublicKey, j.JWKS}, func(s string) bool { return s == "" })
 	switch {
 	case len(given) != 1:
-		return errors.New("auth jwt needs a secret, a public_key or a jwks, and only one of them")
+		return errors.New("auth jwt needs exactly one of secret, public_key and jwks")
 	case j.Refresh != 0 && j.JWKS == "":
-		return errors.New("auth jwt has a refresh without jwks")
+		return errors.New("auth jwt: jwks_refresh is set without jwks")
 	}
 	return cmp.Or(j.checkAlgorithms(), j.checkExpiry(), j.parseSources())
 }
@@ -154,7 +154,7 @@ func (j *JWT) checkExpiry() error {
 	case "", "disconnect", "keep":
 		return nil
 	}
-	return fmt.Errorf("on_expiry takes disconnect or keep, not %q", j.OnExpiry)
+	return fmt.Errorf("on_expiry: unknown value %q; use disconnect or keep", j.OnExpiry)
 }
 
 func (j *JWT) parseSources() error {
@@ -237,40 +237,30 @@ func (j *JWT) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func (j *JWT) unmarshalOption(d *caddyfile.Dispenser) error {
-	switch d.Val() {
-	case "secret":
-		return oneArg(d, &j.Secret)
-	case "public_key":
-		return oneArg(d, &j.PublicKey)
-	case "jwks":
-		return j.unmarshalJWKS(d)
-	case "algorithms":
+	return jwtOptions.read("auth jwt", j, d)
+}
+
+var jwtOptions = options[*JWT]{
+	"secret":     func(j *JWT, d *caddyfile.Dispenser) error { return replacedArg(d, &j.Secret) },
+	"public_key": func(j *JWT, d *caddyfile.Dispenser) error { return replacedArg(d, &j.PublicKey) },
+	"jwks":       (*JWT).unmarshalJWKS,
+	"algorithms": func(j *JWT, d *caddyfile.Dispenser) error {
 		return checked(d, someArgs(d, &j.Algorithms), j.checkAlgorithms)
-	case "from":
-		return checked(d, someArgs(d, &j.From), j.parseSources)
-	case "optional":
-		return noArg(d, &j.Optional)
-	case "user_claim":
-		return someArgs(d, &j.UserClaims)
-	case "issuer":
-		return oneArg(d, &j.Issuer)
-	case "audience":
-		return someArgs(d, &j.Audience)
-	case "leeway":
-		return durationArg(d, &j.Leeway)
-	case "allow_no_exp":
-		return noArg(d, &j.AllowNoExp)
-	case "on_expiry":
-		return checked(d, oneArg(d, &j.OnExpiry), j.checkExpiry)
-	default:
-		return d.Errf("auth jwt has no option %q", d.Val())
-	}
+	},
+	"from":         func(j *JWT, d *caddyfile.Dispenser) error { return checked(d, someArgs(d, &j.From), j.parseSources) },
+	"optional":     func(j *JWT, d *caddyfile.Dispenser) error { return noArg(d, &j.Optional) },
+	"user_claim":   func(j *JWT, d *caddyfile.Dispenser) error { return someArgs(d, &j.UserClaims) },
+	"issuer":       func(j *JWT, d *caddyfile.Dispenser) error { return oneArg(d, &j.Issuer) },
+	"audience":     func(j *JWT, d *caddyfile.Dispenser) error { return someArgs(d, &j.Audience) },
+	"leeway":       func(j *JWT, d *caddyfile.Dispenser) error { return durationArg(d, &j.Leeway) },
+	"allow_no_exp": func(j *JWT, d *caddyfile.Dispenser) error { return noArg(d, &j.AllowNoExp) },
+	"on_expiry":    func(j *JWT, d *caddyfile.Dispenser) error { return checked(d, oneArg(d, &j.OnExpiry), j.checkExpiry) },
 }
 
 func (j *JWT) unmarshalJWKS(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) < 1 || len(args) > 2 {
-		return d.Err("jwks takes a URL and, if you want, the time between two fetches")
+		return d.Err("jwks takes a URL, optionally followed by the time between two fetches, such as 1h")
 	}
 	j.JWKS = args[0]
 	var err error

@@ -96,9 +96,9 @@ type Rate struct {
 func (r Rate) check() error {
 	switch {
 	case r.Burst < 0:
-		return errors.New("the burst is negative")
+		return errors.New("the burst must not be negative")
 	case r.Burst > 0 && r.PerSecond == 0:
-		return errors.New("a burst needs per_second beside it")
+		return errors.New("a burst needs per_second")
 	}
 	return nil
 }
@@ -190,7 +190,7 @@ func autoMemory(limit int64) int {
 // unmarshalLimits reads a block of limits, each of its lines with option.
 func unmarshalLimits(d *caddyfile.Dispenser, option func(*caddyfile.Dispenser) error) error {
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("limits: each limit is on a line of its own, in braces: limits { … }")
 	}
 	given := once{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -205,59 +205,57 @@ func unmarshalLimits(d *caddyfile.Dispenser, option func(*caddyfile.Dispenser) e
 }
 
 func (l *Limits) unmarshalOption(d *caddyfile.Dispenser) error {
-	name := d.Val()
-	var err error
-	switch name {
-	case "connect_rate":
-		l.ConnectRate, err = rateArgs(d.RemainingArgs(), positive)
-	case "accept":
-		l.Accept, err = rateArgs(d.RemainingArgs(), positive)
-	case "events":
-		l.Events, err = rateArgs(d.RemainingArgs(), positive)
-	case "bytes":
-		l.Bytes, err = rateArgs(d.RemainingArgs(), size)
-	case "fanout":
-		l.Fanout, err = rateArgs(d.RemainingArgs(), size)
-	default:
-		return l.unmarshalNumber(d)
-	}
-	if err != nil {
-		return d.Errf("limits: %s: %w", name, err)
-	}
-	return nil
+	return limitOptions.read("limits", l, d)
 }
 
-func (l *Limits) unmarshalNumber(d *caddyfile.Dispenser) error {
-	name := d.Val()
-	var arg string
-	if err := oneArg(d, &arg); err != nil {
-		return err
-	}
-	var err error
-	switch name {
-	case "connections":
-		if arg != "auto" {
-			l.Connections, err = count(arg)
+// limitOptions are the limits of a realtime block.
+var limitOptions = options[*Limits]{
+	"connections":          limit(func(l *Limits) *int { return &l.Connections }, autoOr(count)),
+	"connections_per_ip":   limit(func(l *Limits) *int { return &l.ConnectionsPerIP }, count),
+	"connections_per_user": limit(func(l *Limits) *int { return &l.ConnectionsPerUser }, count),
+	"connect_rate":         rateLimit(func(l *Limits) *Rate { return &l.ConnectRate }, positive),
+	"accept":               rateLimit(func(l *Limits) *Rate { return &l.Accept }, positive),
+	"events":               rateLimit(func(l *Limits) *Rate { return &l.Events }, positive),
+	"bytes":                rateLimit(func(l *Limits) *Rate { return &l.Bytes }, size),
+	"fanout":               rateLimit(func(l *Limits) *Rate { return &l.Fanout }, size),
+	"rooms":                limit(func(l *Limits) *int { return &l.Rooms }, count),
+	"outbox":               limit(func(l *Limits) *int { return &l.Outbox }, sizeOrOff),
+	"memory":               limit(func(l *Limits) *int { return &l.Memory }, autoOr(sizeOrOff)),
+	"handshake":            limit(func(l *Limits) *caddy.Duration { return &l.Handshake }, durationOrOff),
+}
+
+// limit reads an option with one argument, the value of the field given.
+func limit[T, V any](field func(T) *V, parse func(string) (V, error)) func(T, *caddyfile.Dispenser) error {
+	return func(to T, d *caddyfile.Dispenser) error {
+		name := d.Val()
+		var arg string
+		err := oneArg(d, &arg)
+		if err != nil {
+			return err
 		}
-	case "connections_per_ip":
-		l.ConnectionsPerIP, err = count(arg)
-	case "connections_per_user":
-		l.ConnectionsPerUser, err = count(arg)
-	case "rooms":
-		l.Rooms, err = count(arg)
-	case "outbox":
-		l.Outbox, err = sizeOrOff(arg)
-	case "memory":
-		if arg != "auto" {
-			l.Memory, err = sizeOrOff(arg)
+		if *field(to), err = parse(arg); err != nil {
+			return d.Errf("limits: %s: %w", name, err)
 		}
-	case "handshake":
-		l.Handshake, err = durationOrOff(arg)
-	default:
-		return d.Errf("limits has no option %q", name)
+		return nil
 	}
-	if err != nil {
-		return d.Errf("limits: %s: %w", name, err)
+}
+
+func rateLimit(field func(*Limits) *Rate, amount func(string) (int, error)) func(*Limits, *caddyfile.Dispenser) error {
+	return func(to *Limits, d *caddyfile.Dispenser) (err error) {
+		name := d.Val()
+		if *field(to), err = rateArgs(d.RemainingArgs(), amount); err != nil {
+			return d.Errf("limits: %s: %w", name, err)
+		}
+		return nil
 	}
-	return nil
+}
+
+// autoOr takes auto for the default.
+func autoOr(parse func(string) (int, error)) func(string) (int, error) {
+	return func(s string) (int, error) {
+		if s == "auto" {
+			return 0, nil
+		}
+		return parse(s)
+	}
 }

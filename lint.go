@@ -49,11 +49,11 @@ func (h *Handler) lintOrigins(where string) {
 		u, err := url.Parse(origin)
 		switch {
 		case origin == "*":
-			h.warn(where, "origins *: the pages of every site can connect as their visitors")
+			h.warn(where, "origins *: pages of every website can connect in the name of their visitors; name the origins that may")
 		case origin == "null":
-			h.warn(where, "origins null: a page of any site can connect by way of a sandboxed frame, whose origin is null")
+			h.warn(where, "origins null: pages of every website can connect from a sandboxed frame, whose origin is null; name the origins that may")
 		case err == nil && (u.Scheme == "http" || u.Scheme == "ws") && !isLocal(u.Hostname()):
-			h.warn(where, "origins: whoever is on the way to %s can put into its pages what they like; use https", origin)
+			h.warn(where, "origins: pages of %s can be changed on their way to the browser; use https", origin)
 		}
 	}
 }
@@ -139,7 +139,7 @@ func (h *Handler) lintMatcher(d *caddyfile.Dispenser, matcher caddy.ModuleMap) {
 			return
 		}
 	}
-	h.warn(place(d), "the matcher %s never lets %s through: clients ask for the option path, so leave the matcher out, or set path below it",
+	h.warn(place(d), "the matcher %s never matches %s, which clients request; remove the matcher, or set the option path to a path that it matches",
 		strings.Join(patterns, " "), path)
 }
 

@@ -31,8 +31,8 @@ func TestLints(t *testing.T) {
 
 func TestLintOfOrigins(t *testing.T) {
 	for origin, want := range map[string]string{
-		"*":                       "every site",
-		"null":                    "any site",
+		"*":                       "every website",
+		"null":                    "every website",
 		"http://chat.example":     "use https",
 		"ws://chat.example":       "use https",
 		"http://localhost:5173":   "",
@@ -64,7 +64,7 @@ func TestLintsOfJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), h); err != nil {
 		t.Fatal(err)
 	}
-	const want = `origins: origins *: the pages of every site can connect as their visitors
+	const want = `origins: origins *: pages of every website can connect in the name of their visitors; name the origins that may
 on[0].steps[0]: a client may send to any room; require in_room(data.room) before, or set allow_rooms
 namespace /mixed: on[0].steps[0]: user is null for anonymous clients; test user != null before, or use sender
 `
@@ -99,7 +99,7 @@ func TestShadowedHandlers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config, want := quiet(site(freePort(t), tc.body)), ""
 			if tc.shadowed {
-				want = fmt.Sprintf("Caddyfile:%d: never gets a request: Caddyfile:%d is before it and takes all below /socket.io/; give them different paths\n",
+				want = fmt.Sprintf("Caddyfile:%d: this block never gets a request: Caddyfile:%d comes first and takes everything below /socket.io/; give them different paths\n",
 					lineOf(config, "hub b")-1, lineOf(config, "hub a")-1)
 			}
 			if got := routeWarnings(t, config); got != want {

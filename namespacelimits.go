@@ -38,7 +38,7 @@ var notOfNamespaces = map[string]string{
 
 func checkOfNamespace(name string) error {
 	if whose, ok := notOfNamespaces[name]; ok {
-		return fmt.Errorf("limits: %s is a limit of %s, whatever its namespaces: it belongs in the limits of the block itself", name, whose)
+		return fmt.Errorf("limits: %s limits %s in all namespaces together; move it to the limits of the realtime block", name, whose)
 	}
 	return nil
 }
@@ -61,28 +61,16 @@ func (l *NamespaceLimits) UnmarshalJSON(data []byte) error {
 }
 
 func (l *NamespaceLimits) unmarshalOption(d *caddyfile.Dispenser) error {
-	name := d.Val()
-	if err := checkOfNamespace(name); err != nil {
+	if err := checkOfNamespace(d.Val()); err != nil {
 		return d.WrapErr(err)
 	}
-	var dst *int
-	switch name {
-	case "connections_per_user":
-		dst = &l.ConnectionsPerUser
-	case "rooms":
-		dst = &l.Rooms
-	default:
-		return d.Errf("limits has no option %q", name)
-	}
-	var arg string
-	err := oneArg(d, &arg)
-	if err != nil {
-		return err
-	}
-	if *dst, err = count(arg); err != nil {
-		return d.Errf("limits: %s: %w", name, err)
-	}
-	return nil
+	return namespaceLimitOptions.read("limits", l, d)
+}
+
+// namespaceLimitOptions are the limits of a namespace block.
+var namespaceLimitOptions = options[*NamespaceLimits]{
+	"connections_per_user": limit(func(l *NamespaceLimits) *int { return &l.ConnectionsPerUser }, count),
+	"rooms":                limit(func(l *NamespaceLimits) *int { return &l.Rooms }, count),
 }
 
 // inForce returns the limits in the hub's terms. l may be nil.

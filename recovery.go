@@ -35,9 +35,9 @@ func (r *Recovery) check() error {
 	switch {
 	case r == nil:
 	case time.Duration(r.Window) < minRecovery || time.Duration(r.Window) > maxRecovery:
-		return errors.New("recovery must be possible for 1s to 24h")
+		return errors.New("recovery: the window must be between 1s and 24h")
 	case r.Memory != 0 && r.Memory < minRecoveryMemory:
-		return errors.New("recovery needs at least 1MB of memory")
+		return errors.New("recovery: the memory must be at least 1MB")
 	}
 	return nil
 }
@@ -60,14 +60,14 @@ func (h *Handler) unmarshalRecovery(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	switch {
 	case len(args) == 0 || len(args) > 2:
-		return d.Errf("recovery takes off, or a duration such as 2m and maybe a size")
+		return d.Errf("recovery takes off, or a duration such as 2m, optionally followed by a size")
 	case len(args) == 1 && args[0] == "off":
 		return nil
 	}
 	r := new(Recovery)
 	var err error
 	if r.Window, err = duration(args[0]); err != nil {
-		return d.Errf("recovery: %w", err)
+		return d.Errf("recovery takes off or a duration: %w", err)
 	}
 	if len(args) == 2 {
 		if r.Memory, err = size(args[1]); err != nil {

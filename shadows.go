@@ -47,7 +47,7 @@ func (l *routeLint) walk(routes caddyhttp.RouteList, before []*Handler) []*Handl
 func (l *routeLint) check(h *Handler, before []*Handler) {
 	for _, first := range before {
 		if first.Hub != h.Hub && strings.HasPrefix(h.base+"/", first.base+"/") {
-			text := fmt.Sprintf("never gets a request: %s is before it and takes all below %s/; give them different paths", first.title(), first.base)
+			text := fmt.Sprintf("this block never gets a request: %s comes first and takes everything below %s/; give them different paths", first.title(), first.base)
 			l.warnings = append(l.warnings, rules.Warning{Where: h.title(), Text: text})
 			return
 		}

@@ -2,10 +2,7 @@ package rules
 
 import (
 	"fmt"
-	"maps"
 	"reflect"
-	"slices"
-	"strings"
 )
 
 // actions is the table of all steps. A new step is a type and a line here.
@@ -34,7 +31,7 @@ var actions = map[string]func() Action{
 func newAction(name string) (Action, error) {
 	create := actions[name]
 	if create == nil {
-		return nil, fmt.Errorf("unknown step %s; there are %s", name, strings.Join(slices.Sorted(maps.Keys(actions)), ", "))
+		return nil, fmt.Errorf("unknown step %s%s", name, Suggest(name, "the steps", StepNames()))
 	}
 	return create(), nil
 }

@@ -29,7 +29,7 @@ func TestErrors(t *testing.T) {
 		{"on a {\ndedupe data\n}", `Caddyfile:2: dedupe: how long answers are repeated is missing`},
 		{"on a {\ndedupe data 1s\ndedupe data 1s\n}", `Caddyfile:3: dedupe: a rule has one dedupe`},
 		{"on disconnect {\ndedupe data 1s\n}", `Caddyfile:2: dedupe: only in the rule of a client's event`},
-		{"on a {\nfly high\n}", `Caddyfile:2: unknown step fly; there are ack, appear, ask, batch, broadcast, dedupe, disconnect, emit, if, ignore, join, leave, let, log, rate, require, schema, set, typing`},
+		{"on a {\nfly high\n}", `Caddyfile:2: unknown step fly; the steps are ack, appear, ask, batch, broadcast, dedupe, disconnect, emit, if, ignore, join, leave, let, log, rate, require, schema, set, typing`},
 		{"on a {\nif true {\nif true {\nbatch soon x 1\n}\n}\n}", `Caddyfile:4: batch: a window: soon is no duration`},
 		{"on a {\njoin x {\nack\n}\n}", `Caddyfile:2: join takes no block`},
 		{"on error {\n}", `Caddyfile:1: on error: clients cannot send an event of this name`},
@@ -396,7 +396,7 @@ func TestPresetsCompile(t *testing.T) {
 	if _, err := rules.Compile(nil, all, rules.Options{}); err != nil {
 		t.Error(err)
 	}
-	if _, err := rules.LoadPreset("nope"); err == nil || err.Error() != "unknown preset nope; there are chat, members, presence, rejoin, rooms, typing, updates" {
+	if _, err := rules.LoadPreset("nope"); err == nil || err.Error() != "unknown preset nope; the presets are chat, members, presence, rejoin, rooms, typing, updates" {
 		t.Error(err)
 	}
 	if _, ok := rules.PresetSource("../chat"); ok {

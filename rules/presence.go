@@ -32,7 +32,7 @@ func (s *Appear) parse(l *reader) (err error) {
 
 func (s *Appear) compile(c *compiler) error {
 	if c.kind == disconnectRule {
-		return errors.New("whoever has left cannot appear")
+		return errors.New("a socket that has disconnected cannot appear")
 	}
 	ids, _, err := c.targets(s.ID)
 	if err != nil {
@@ -75,7 +75,7 @@ func (s *Typing) parse(l *reader) (err error) {
 	case l.keyword("stop"):
 		s.Stop = true
 	default:
-		return errors.New("start or stop is expected")
+		return errors.New("write start or stop before the room: typing start data.roomId")
 	}
 	if s.Room, err = l.expr("a room"); err != nil {
 		return err
@@ -88,10 +88,10 @@ func (s *Typing) parse(l *reader) (err error) {
 
 func (s *Typing) compile(c *compiler) error {
 	if c.kind != eventRule {
-		return errors.New("only an event of the client tells that it types")
+		return errOnlyEvents
 	}
 	if s.Stop && s.Payload != "" {
-		return errors.New("stop has no payload")
+		return errors.New("stop takes no payload")
 	}
 	rooms, _, err := c.targets(s.Room)
 	if err != nil {
@@ -111,7 +111,7 @@ func (s *Typing) compile(c *compiler) error {
 			return asRefusal(err)
 		}
 		if len(to) != 1 {
-			return asRefusal(invalid("typing is in one room"))
+			return asRefusal(invalid("typing needs exactly one room"))
 		}
 		var about parser.Args
 		if !s.Stop {
@@ -162,7 +162,7 @@ var announcements = map[string]hub.Announce{
 func ParsePresence(l Line) (*Presence, error) {
 	p := new(Presence)
 	if len(l.Tokens) > 1 {
-		return nil, placed(l.Tokens[0].position().or(""), "presence: unexpected %s", l.Tokens[1].Text)
+		return nil, placed(l.Tokens[0].position().or(""), "presence: unexpected argument %s; options stand in braces, each on a line of its own", l.Tokens[1].Text)
 	}
 	given := map[string]bool{}
 	for _, option := range l.Block {
@@ -171,7 +171,7 @@ func ParsePresence(l Line) (*Presence, error) {
 		err := p.parseOption(name, r)
 		switch {
 		case err == nil && given[name]:
-			err = errors.New("is already set")
+			err = errors.New("it is already set")
 		case err == nil && r.more():
 			err = fmt.Errorf("unexpected %s; an expression with spaces or quotes stands in backticks", r.tokens[0].Text)
 		case err == nil && len(option.Block) > 0:
@@ -200,7 +200,7 @@ func (p *Presence) parseOption(name string, r *reader) (err error) {
 	case "rooms":
 		p.Rooms, err = r.expr("a condition")
 	default:
-		return errors.New("there is no such option")
+		return errors.New("unknown option" + Suggest(name, "the options", []string{"announce", "grace", "interval", "rooms"}))
 	}
 	if err == nil {
 		_, err = p.Compile()
@@ -240,9 +240,9 @@ func (p *Presence) Compile() (c hub.PresenceConfig, err error) {
 	announce, known := announcements[p.Announce]
 	switch {
 	case !known:
-		return c, fmt.Errorf("there is no %s, only list, diff and off", p.Announce)
+		return c, fmt.Errorf("unknown value %s; use list, diff or off", p.Announce)
 	case p.Interval < 0 || p.Interval > maxInterval:
-		return c, errors.New("an interval is at most 1m")
+		return c, errors.New("the interval must be at most 1m")
 	}
 	c.Announce, c.Interval, c.Grace = announce, time.Duration(p.Interval), time.Duration(p.Grace)
 	if c.Interval == 0 {

@@ -35,10 +35,10 @@ func TestAppearAndTyping(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"on test {\ntyping data\n}":             "Caddyfile:2: typing: start or stop is expected",
+		"on test {\ntyping data\n}":             "Caddyfile:2: typing: write start or stop before the room: typing start data.roomId",
 		"on test {\ntyping stop data {}\n}":     "Caddyfile:2: typing: unexpected {}; an expression with spaces or quotes stands in backticks",
-		"on connect {\ntyping start \"r\"\n}":   "Caddyfile:2: typing: only an event of the client tells that it types",
-		"on disconnect {\nappear \"ada\"\n}":    "Caddyfile:2: appear: whoever has left cannot appear",
+		"on connect {\ntyping start \"r\"\n}":   "Caddyfile:2: typing: only in the rule of a client's event",
+		"on disconnect {\nappear \"ada\"\n}":    "Caddyfile:2: appear: a socket that has disconnected cannot appear",
 		"on test {\ntyping start \"r\" nope\n}": `Caddyfile:2: typing: merge(nope, {"userId": sender}): undeclared name nope; quote it if it is a string: "nope"`,
 	} {
 		if _, err := compileError(text, rules.Options{}); err == nil || err.Error() != want {
@@ -87,8 +87,8 @@ func TestParsePresence(t *testing.T) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	for text, want := range map[string]string{
-		`{"announce":"all"}`:        "there is no all, only list, diff and off",
-		`{"interval":"2m"}`:         "an interval is at most 1m",
+		`{"announce":"all"}`:        "unknown value all; use list, diff or off",
+		`{"interval":"2m"}`:         "the interval must be at most 1m",
 		`{"rooms":"in_room(room)"}`: `in_room(room): undeclared name in_room; quote it if it is a string: "in_room"`,
 		`{"rooms":"data.x"}`:        `data.x: undeclared name data; quote it if it is a string: "data"`,
 		`{"rooms":"room"}`:          "room: a condition must be true or false, this is string",
@@ -101,7 +101,7 @@ func TestParsePresence(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", text, err, want)
 		}
 	}
-	if _, err := compileError("presence {\nannounce list\nannounce diff\n}", rules.Options{}); err == nil || err.Error() != "Caddyfile:3: presence: announce: is already set" {
+	if _, err := compileError("presence {\nannounce list\nannounce diff\n}", rules.Options{}); err == nil || err.Error() != "Caddyfile:3: presence: announce: it is already set" {
 		t.Error(err)
 	}
 }

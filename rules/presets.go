@@ -42,7 +42,7 @@ func PresetSource(name string) (source string, ok bool) {
 func LoadPreset(name string) (Preset, error) {
 	source, ok := PresetSource(name)
 	if !ok {
-		return Preset{}, fmt.Errorf("unknown preset %s; there are %s", name, strings.Join(PresetNames(), ", "))
+		return Preset{}, fmt.Errorf("unknown preset %s%s", name, Suggest(name, "the presets", PresetNames()))
 	}
 	return parse("preset "+name, source)
 }
