@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -43,12 +44,12 @@ type endpoint struct {
 	body  string
 	err   error         // instead of an answer
 	hold  chan struct{} // if not nil, answers wait for it
-	calls int
+	calls []time.Time
 }
 
 func (e *endpoint) RoundTrip(r *http.Request) (*http.Response, error) {
 	e.mu.Lock()
-	e.calls++
+	e.calls = append(e.calls, time.Now())
 	hold := e.hold
 	e.mu.Unlock()
 	if hold != nil {
@@ -76,7 +77,7 @@ func (e *endpoint) becomes(body string, err error, hold chan struct{}) {
 func (e *endpoint) asked() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.calls
+	return len(e.calls)
 }
 
 // keySet is one that is closed at the test's end.
@@ -181,6 +182,30 @@ func TestKeysThatAreNone(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestKeySetNarrowsAlgorithms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		list, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
+			{KeyID: "any", Key: keys().rsa.Public(), Use: "sig"},
+			{KeyID: "PS384", Key: keys().rsa.Public(), Algorithm: "PS384"},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := verifier(t, Config{KeySet: keySet(t, KeySetConfig{}, &endpoint{body: string(list)})})
+		for _, alg := range rsaAlgorithms {
+			of := func(kid string) string {
+				return sign(t, jwt.GetSigningMethod(alg), keys().rsa, good, map[string]any{"kid": kid})
+			}
+			accepts(t, v, of("any"))
+			if alg == "PS384" {
+				accepts(t, v, of("PS384"))
+			} else {
+				refuses(t, v, of("PS384"))
+			}
+		}
+	})
 }
 
 func TestRotatedKeys(t *testing.T) {
@@ -326,6 +351,37 @@ func TestCloseEndsTheWaiting(t *testing.T) {
 	})
 }
 
+// The pauses between fetches double while no key is known, and are fixed once
+// there are keys.
+func TestPausesBetweenFetches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := errors.New("connection refused")
+		e := &endpoint{err: down}
+		began := time.Now()
+		keySet(t, KeySetConfig{Refresh: 10 * time.Minute}, e)
+		fetched := func(until time.Duration, want ...time.Duration) {
+			t.Helper()
+			time.Sleep(until - time.Since(began))
+			synctest.Wait()
+			var got []time.Duration
+			for _, at := range e.calls {
+				got = append(got, at.Sub(began))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("fetched at %v, want %v", got, want)
+			}
+			e.calls = nil
+		}
+		fetched(34*time.Second, 0, 1*time.Second, 3*time.Second, 7*time.Second, 15*time.Second, 25*time.Second)
+		e.becomes(jwks(t, jwk{"1", keys().p256}), nil, nil)
+		fetched(600*time.Second, 35*time.Second)
+		e.becomes("", down, nil)
+		fetched(700*time.Second, 635*time.Second, 665*time.Second, 695*time.Second)
+		e.becomes(jwks(t, jwk{"1", keys().p256}), nil, nil)
+		fetched(1400*time.Second, 725*time.Second, 1325*time.Second)
+	})
+}
+
 // Whoever is told of the fetches may panic: the next comes in time, and keys
 // that were fetched are good.
 func TestPanicInAReport(t *testing.T) {
@@ -343,5 +399,8 @@ func TestPanicInAReport(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		accepts(t, v, signed(t, "b", keys().p256))
+		_, _ = v.Verify(t.Context(), signed(t, "c", keys().p256)) // causes a fetch
+		synctest.Wait()
+		troubled(t, v, signed(t, "c", keys().p256))
 	})
 }

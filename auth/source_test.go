@@ -46,6 +46,30 @@ func TestParseSource(t *testing.T) {
 	}
 }
 
+// Browsers send cookies for pages of other sites too, and a query parameter with
+// a token must not reach the rules.
+func TestSourcesThatNeedCare(t *testing.T) {
+	for text, want := range map[string]struct {
+		ambient  bool
+		queryKey string
+	}{
+		"auth.token": {}, "header.Authorization": {}, "protocol": {},
+		"cookie.session": {ambient: true}, "query.jwt": {queryKey: "jwt"},
+	} {
+		if s := source(t, text); s.Ambient() != want.ambient || s.QueryKey() != want.queryKey {
+			t.Errorf("%s: ambient %v, query key %q", text, s.Ambient(), s.QueryKey())
+		}
+	}
+}
+
+func TestNoTokenAmongTheSubprotocols(t *testing.T) {
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header["Sec-Websocket-Protocol"] = []string{"realtime.v1, xbearer.a", "Bearer.a"}
+	if c := Collect(r, sources(t, "protocol")); !c.Empty() {
+		t.Errorf("kept %d", len(c.found))
+	}
+}
+
 func TestCollect(t *testing.T) {
 	r := httptest.NewRequest("GET", "/?jwt=q&jwt=q2&empty=&a.b=dotted", nil)
 	r.Header = http.Header{
