@@ -149,7 +149,7 @@ async function raw(url, payload) {
 
 describe("recovery", () => {
   for (const [name, transport] of Object.entries(transports)) {
-    test(`over ${name}: the same socket, with its rooms, its data and what it missed, before connect`, limit, async () => {
+    test(`over ${name}: the same socket, with its rooms, its data and what it missed, after connect`, limit, async () => {
       const bob = await connected(urls.PORT, transports.WebSocket);
       for (const room of ["den", "watchers"]) await call(bob, "join-room", room);
       const came = heard(bob, "came");
@@ -183,7 +183,7 @@ describe("recovery", () => {
       await call(bob, "say", { room: "den", text: "fifth" });
       await call(ann, "whoami");
       assert.deepEqual(log, [
-        ["said", "first"], ["said", "second"], ["told", "third"], ["said", "fourth", Buffer.from([1, 2]), { n: 1.5 }], ["connect"], ["said", "fifth"],
+        ["said", "first"], ["connect"], ["said", "second"], ["told", "third"], ["said", "fourth", Buffer.from([1, 2]), { n: 1.5 }], ["said", "fifth"],
       ]);
       assert.deepEqual(came.map(([who, recovered]) => [who, recovered]), [[id, false], [id, true]]);
       assert.deepEqual(went, [], "on disconnect waits for the end of the time");
@@ -199,6 +199,7 @@ describe("recovery", () => {
     await breaks(ann);
     await call(bob, "all", "after");
     await back(ann);
+    await call(ann, "whoami");
     assert.deepEqual([ann.recovered, texts(said)], [true, ["after"]]);
   });
 
@@ -213,9 +214,37 @@ describe("recovery", () => {
       await lost;
       await until(() => !ann.connected, "the client to notice");
       await back(ann);
+      await call(ann, "whoami");
     }
     assert.deepEqual(texts(said), ["lost 0", "lost 1", "lost 2", "lost 3", "lost 4"]);
   });
+
+  for (const [name, transport] of Object.entries({ WebSocket: transports.WebSocket, polling: transports.polling })) {
+    test(`over ${name}: a break while it gets what it missed repeats nothing`, limit, async () => {
+      const bob = await connected(urls.PORT, transports.WebSocket);
+      const ann = client(link.url, { ...transport, ...comesBack });
+      const said = heard(ann, "said");
+      await connects(ann);
+      await call(bob, "all", "first");
+      await until(() => said.length === 1, "the first message");
+      await breaks(ann);
+      const all = ["first"];
+      for (let n = 0; n < 60; n++) {
+        all.push(`${n} ${"x".repeat(5_000)}`);
+        await call(bob, "all", all.at(-1));
+      }
+      for (const bytes of [100_000, 50, 20_000]) {
+        const broken = link.pass(bytes);
+        link.up();
+        await within(broken, "the break");
+        await until(() => !ann.connected, "the client to notice");
+      }
+      await back(ann);
+      await call(ann, "whoami");
+      assert.ok(ann.recovered);
+      assert.deepEqual(texts(said), all);
+    });
+  }
 
   test("many clients, a network that fails all the time: each hears everything once and in order", { timeout: 120_000 }, async () => {
     const links = await Promise.all(Array.from({ length: 4 }, () => Link.to(caddy.ports.PORT)));

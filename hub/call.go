@@ -468,15 +468,18 @@ func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
 	}
 }
 
-// hello sends the CONNECT answer. The caller holds Namespace.mu: whoever ends
-// the socket waits for it, and the witness hears of the end later.
+// hello sends the CONNECT answer, and then what a recovered socket has missed:
+// the stock client keeps events that come before CONNECT, does not count them as
+// heard, and keeps them when the connection breaks; it would hear them again.
+// The caller holds Namespace.mu: whoever ends the socket waits for it, and the
+// witness hears of the end later.
 func (s *Socket) hello(b *engine.Batch) {
-	s.replay(b)
 	p := parser.Packet{Type: parser.Connect, ID: parser.NoID, Namespace: s.ns.wire, Data: s.connectData()}
 	if s.client.codec == plainJSON && s.ns.name == "/" {
 		p = s.plainOpen()
 	}
 	s.client.send(b, p)
+	s.replay(b)
 	if w := witness(s.session); w != nil {
 		w.Joined(s.id)
 	}

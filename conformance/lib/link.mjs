@@ -9,6 +9,7 @@ export class Link {
   #up = true;
   #sockets = new Set();
   #losing;
+  #passing;
   #preface = "";
 
   static async to(port, from) {
@@ -38,6 +39,7 @@ export class Link {
     client.pipe(server);
     server.on("data", (chunk) => {
       if (this.#losing && chunk.includes(this.#losing.text)) this.#lose();
+      else if (this.#passing) this.#pass(client, chunk);
       else client.write(chunk);
     });
   }
@@ -47,6 +49,24 @@ export class Link {
     this.#losing = undefined;
     this.down();
     resolve();
+  }
+
+  #pass(client, chunk) {
+    const { resolve, left } = this.#passing;
+    client.write(chunk.subarray(0, left));
+    this.#passing.left -= chunk.length;
+    if (this.#passing.left > 0) return;
+    this.#passing = undefined;
+    this.#up = false;
+    client.once("close", resolve);
+    client.end(); // what was passed on arrives
+    for (const socket of this.#sockets) if (socket !== client) socket.destroySoon();
+  }
+
+  // pass resolves when the server has sent that many bytes more: they have
+  // arrived, and the link is down.
+  pass(bytes) {
+    return new Promise((resolve) => (this.#passing = { resolve, left: bytes }));
   }
 
   // lose resolves when the server has sent something with that text: it does
