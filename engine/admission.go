@@ -44,7 +44,10 @@ func (s *Server) admit(q *request) (kind budget.Kind, ok bool) {
 		}
 	}
 	if s.tight() {
-		return budget.MemoryUse, false
+		s.reclaim() // what is only kept in case it is wanted goes first
+		if s.tight() {
+			return budget.MemoryUse, false
+		}
 	}
 	if !s.mayOpen(c.MaxSessions) {
 		return budget.Connections, false
@@ -73,6 +76,15 @@ func (q *request) done() {
 // has 2^64 addresses. It is invalid if the address is not known.
 func (q *request) address() netip.Addr { return clientAddress(q.info.RemoteIP) }
 
+// Address is what counts as one client, by its limits; it is invalid if the
+// client is exempt from them.
+func (h *Handshake) Address() netip.Addr {
+	if h.Info.Exempt {
+		return netip.Addr{}
+	}
+	return clientAddress(h.RemoteIP)
+}
+
 func clientAddress(ip string) netip.Addr {
 	a, err := netip.ParseAddr(ip)
 	if err != nil {
@@ -91,8 +103,8 @@ func clientAddress(ip string) netip.Addr {
 
 // release takes an ended session out of its address' account.
 func (s *Server) release(session *Session) {
-	if h := &session.handshake; !h.Info.Exempt {
-		s.addresses.Release(clientAddress(h.RemoteIP), time.Duration(s.now()))
+	if a := session.handshake.Address(); a.IsValid() {
+		s.addresses.Release(a, time.Duration(s.now()))
 	}
 }
 

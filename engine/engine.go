@@ -93,6 +93,10 @@ type Config struct {
 	NoWebSocket      bool           // refuse the WebSocket transport and upgrades to it
 	Plain            bool           // accept plain WebSockets: an upgrade without EIO, transport and sid
 	Logger           *slog.Logger   // default: discard
+
+	// Reclaim gives up that many bytes of what counts as budget.Recovery, if it
+	// can. It may be called from any goroutine. Default: nothing is.
+	Reclaim func(bytes int)
 }
 
 func (c Config) withDefaults() Config {
@@ -104,6 +108,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.WriteTimeout, 15*time.Second)
 	setDefault(&c.MaxPayload, 1_000_000)
 	setDefault(&c.Outbox, 4_000_000)
+	if c.Reclaim == nil {
+		c.Reclaim = func(int) {}
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

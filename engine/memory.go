@@ -17,18 +17,39 @@ const frameCost = 100
 // is counted, so that the usual way of a message costs nothing for it.
 
 // Hold counts n bytes more, or less, that clients make the process hold. It
-// never blocks. The server closes sessions if all is too much.
+// never blocks. If all is too much, the server reclaims what is only kept in case
+// it is wanted, and then closes sessions.
 func (s *Server) Hold(u budget.Use, n int) {
 	total := s.memory.Add(u, n)
-	limit := s.config.Load().Memory
-	if n > 0 && limit > 0 && total > int64(limit) && int64(s.now()) >= s.hopeless.Load() && s.relieving.CompareAndSwap(false, true) {
+	limit := int64(s.config.Load().Memory)
+	if n <= 0 || limit <= 0 || total <= limit/10*7 {
+		return
+	}
+	if total <= limit && (s.memory.Of(budget.Recovery) == 0 || int64(s.now()) < s.reclaimed.Load()+int64(reclaimPause)) {
+		return
+	}
+	if int64(s.now()) >= s.hopeless.Load() && s.relieving.CompareAndSwap(false, true) {
 		go s.relieve()
+	}
+}
+
+// reclaim has what is only kept in case it is wanted given up, until three
+// fifths of the limit are held. The caller holds no lock.
+func (s *Server) reclaim() {
+	limit := int64(s.config.Load().Memory)
+	if excess := s.memory.Total() - limit/10*6; limit > 0 && excess > 0 && s.memory.Of(budget.Recovery) > 0 {
+		s.reclaimed.Store(int64(s.now()))
+		s.config.Load().Reclaim(int(excess))
 	}
 }
 
 // hopelessTime is how long nobody looks for sessions to close after that did
 // not help: what is held is not in outboxes, and looking is not free.
 const hopelessTime = time.Second
+
+// reclaimPause is how long nothing is reclaimed after that, unless a new client
+// would be refused.
+const reclaimPause = 100 * time.Millisecond
 
 // tight reports whether so much memory is held that nobody new comes in and
 // what may be dropped is.
@@ -37,8 +58,9 @@ func (s *Server) tight() bool {
 	return limit > 0 && s.memory.Total() > int64(limit)/10*8
 }
 
-// relieve closes the sessions whose clients have left most unread until less
-// than nine tenths of the limit are held.
+// relieve reclaims and, if more than the limit is held all the same, closes the
+// sessions whose clients have left most unread until less than nine tenths of it
+// are held.
 func (s *Server) relieve() {
 	defer s.caught("relief", nil)
 	defer s.relieving.Store(false)
@@ -46,6 +68,9 @@ func (s *Server) relieve() {
 	limit := int64(s.config.Load().Memory)
 	if limit == 0 {
 		return // a reload has lifted it
+	}
+	if s.reclaim(); s.memory.Total() <= limit {
+		return
 	}
 	s.exhausted.Add(budget.MemoryUse)
 	enough := limit / 10 * 9

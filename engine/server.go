@@ -62,6 +62,7 @@ type Server struct {
 	memory     *budget.Memory
 	relieving  atomic.Bool
 	hopeless   atomic.Int64 // instant until which there is nothing to relieve
+	reclaimed  atomic.Int64 // instant of the last reclaim
 	addresses  budget.Accounts[netip.Addr]
 
 	mu       sync.Mutex

@@ -82,6 +82,12 @@ type Session struct {
 // ID is the session's sid: its client's secret.
 func (s *Session) ID() string { return s.id }
 
+// Detached returns a session that has ended, without a handshake, for sockets
+// that outlive their own.
+func (s *Server) Detached() *Session {
+	return &Session{server: s, config: s.config.Load(), state: gone}
+}
+
 // Kind is the framing that Frames for this session must have.
 func (s *Session) Kind() Kind { return s.kind }
 

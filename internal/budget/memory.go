@@ -40,6 +40,9 @@ func (m *Memory) Add(u Use, n int) (total int64) {
 // Total is what all uses hold.
 func (m *Memory) Total() int64 { return m.total.Load() }
 
+// Of is what one use holds.
+func (m *Memory) Of(u Use) int64 { return m.by[u].Load() }
+
 // Each calls f for every use.
 func (m *Memory) Each(f func(use string, bytes int64)) {
 	for u := range m.by {
