@@ -92,16 +92,17 @@ func (s *Socket) authenticate(b *engine.Batch, a Authenticator, payload []byte, 
 		then(b, id, err)
 		return
 	}
-	if !s.client.beginLogin() {
+	if !s.client().beginLogin() {
 		then(b, nil, errLoginsBusy)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), loginTime)
 	s.setCancel(cancel)
 	payload = bytes.Clone(payload)
+	c := s.client()
 	go func() {
-		defer s.ns.hub.caught("login", s.session)
-		defer s.client.endLogin()
+		defer s.ns.hub.caught("login", c.session)
+		defer c.endLogin()
 		defer cancel()
 		guard.Fault("login")
 		id, err := s.ask(ctx, a, payload)
@@ -113,7 +114,7 @@ func (s *Socket) authenticate(b *engine.Batch, a Authenticator, payload []byte, 
 
 func (s *Socket) ask(ctx context.Context, a Authenticator, payload []byte) (id *auth.Identity, err error) {
 	err = errLoginPanic // unless it returns
-	s.ns.hub.guard("authenticator", nil, func() { id, err = a.Authenticate(ctx, s.session.Handshake(), payload) })
+	s.ns.hub.guard("authenticator", nil, func() { id, err = a.Authenticate(ctx, s.session().Handshake(), payload) })
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -134,7 +135,7 @@ func (s *Socket) setCancel(cancel context.CancelFunc) {
 // identify finds out who a new socket is and goes on with its connect call.
 func (s *Socket) identify(b *engine.Batch, a Authenticator, payload []byte) {
 	if a == nil {
-		s.drain(b, newCall(s, connectCall))
+		s.proceed(b, nil)
 		return
 	}
 	s.authenticate(b, a, payload, s.identified)
@@ -148,15 +149,24 @@ func (s *Socket) identified(b *engine.Batch, id *auth.Identity, err error) {
 		s.turnAway(b, nil)
 	case err != nil:
 		s.refuseIdentity(b, err)
-	case !s.client.countUser(s.ns, id):
-		s.identity.Store(id)
-		s.refused("connect", errTooManyConnections)
-		s.turnAway(b, nil)
-		s.session.Close(engine.ForcedClose) // passing, too
 	default:
 		s.identity.Store(id)
-		s.drain(b, newCall(s, connectCall))
+		s.proceed(b, id)
 	}
+}
+
+// proceed runs the connect call of a client that is known, or anonymous. What it
+// claims comes first: if it takes up an earlier socket whose connection is still
+// there, that one does not count any more.
+func (s *Socket) proceed(b *engine.Batch, id *auth.Identity) {
+	s.takeUp(b)
+	if !s.client().countUser(s.ns, id) {
+		s.refused("connect", errTooManyConnections)
+		s.turnAway(b, nil)
+		s.session().Close(engine.ForcedClose) // passing, too
+		return
+	}
+	s.drain(b, newCall(s, connectCall))
 }
 
 // endIdentify reports whether identify goes on: not if the socket is gone, nor
@@ -198,7 +208,7 @@ func (s *Socket) refuseIdentity(b *engine.Batch, err error) {
 		return
 	}
 	s.turnAway(b, nil)
-	s.session.Close(engine.ForcedClose)
+	s.session().Close(engine.ForcedClose)
 }
 
 // identityRefusal is why a client with err is refused. It is final if the
@@ -221,10 +231,10 @@ func (s *Socket) turnAway(b *engine.Batch, r *Refusal) {
 	told := r != nil && !s.isGone()
 	s.depart(expelled)
 	s.discard()
-	s.settleRecovery(b, false)
-	s.client.forget(s)
+	s.settleRecovery(b, false, told)
+	s.client().forget(s)
 	if told {
-		s.client.refuseConnect(b, s.ns.wire, r)
+		s.client().refuseConnect(b, s.ns.wire, r)
 	}
 	s.ns.hub.release(s.ns)
 }

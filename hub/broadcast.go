@@ -30,7 +30,8 @@ type outgoing struct {
 	packet   parser.Packet
 	frames   [codecCount]*engine.Frames
 	volatile bool
-	offset   uint64 // in the history, for clients that can be recovered; 0: none
+	offset   []byte   // in the history, for clients that can be recovered; nil: none
+	stamp    [24]byte // where offset lies
 }
 
 var outgoings = sync.Pool{New: func() any { return new(outgoing) }}
@@ -57,8 +58,8 @@ func (o *outgoing) encoded(c codecID) *engine.Frames {
 	if f == nil {
 		buf := scratch.Get().(*[]byte)
 		p := &o.packet
-		if o.offset != 0 && c == socketIO {
-			p = offset(p, o.offset)
+		if o.offset != nil && c == socketIO {
+			p = withOffset(p, o.offset)
 		}
 		head, binary, attachments := codecs[c].Encode((*buf)[:0], p)
 		f = engine.NewFrames(codecs[c].kind, head, binary, attachments)
@@ -88,18 +89,22 @@ func (n *Namespace) emit(b *engine.Batch, from *Socket, e *Emission, o *outgoing
 	}
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	if r := n.payLocked(b, from, e, e.Args.Len()); r != nil {
-		return r
-	}
-	if h := &n.history; h.on() && !e.transient {
+	h, keep := &n.history, false
+	if h.on() && !e.transient {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.recordLocked(from, e, o)
+		keep = h.keepsLocked(from, e)
+	}
+	if r := n.payLocked(b, from, e, e.Args.Len(), keep); r != nil {
+		return r
+	}
+	if h.on() && !e.transient {
+		h.recordLocked(from, e, o, keep)
 	}
 	switch {
 	case e.Scope == ToSelf:
 		if from != nil && from.joined {
-			o.deliver(b, from.session, from.client.codec)
+			o.deliver(b, from.session(), from.client().codec)
 		}
 	case len(e.Except) == 0 && e.Scope == ToAll:
 		n.all.deliver(b, o, skip)
@@ -123,7 +128,7 @@ func (n *Namespace) deliverLocked(b *engine.Batch, o *outgoing, a Address, skip 
 	if r := n.roomLocked(a); r != nil {
 		r.deliver(b, o, skip)
 	} else if s := n.socketLocked(a); s != nil && s != skip {
-		o.deliver(b, s.session, s.client.codec)
+		o.deliver(b, s.session(), s.client().codec)
 	}
 }
 
@@ -140,7 +145,7 @@ func (n *Namespace) deliverDistinctLocked(b *engine.Batch, o *outgoing, e *Emiss
 	once := func(s *Socket) {
 		if _, ok := seen[s]; !ok {
 			seen[s] = struct{}{}
-			o.deliver(b, s.session, s.client.codec)
+			o.deliver(b, s.session(), s.client().codec)
 		}
 	}
 	if e.Scope == ToAll {

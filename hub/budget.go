@@ -67,11 +67,11 @@ func (c *client) mayConnect(b *engine.Batch) bool {
 	return false
 }
 
-// payLocked takes what it costs to send e, size bytes of arguments, from what
-// the connection of from, and all that share its account, may cause. A socket
+// payLocked takes what it costs to send e, size bytes of arguments, and maybe to
+// keep it, from what the connection of from, and all that share its account, may cause. A socket
 // that has left is not refused its last words: the others would not hear that
 // it left. n.mu is held.
-func (n *Namespace) payLocked(b *engine.Batch, from *Socket, e *Emission, size int) *Refusal {
+func (n *Namespace) payLocked(b *engine.Batch, from *Socket, e *Emission, size int, keep bool) *Refusal {
 	r := n.hub.config.Load().Fanout
 	if r.Off() || from == nil || e.paid {
 		return nil
@@ -80,9 +80,16 @@ func (n *Namespace) payLocked(b *engine.Batch, from *Socket, e *Emission, size i
 	if n.hub.broker != nil {
 		receivers++
 	}
+	if keep {
+		receivers++
+	}
 	cost := (size + len(e.Event) + overhead) * receivers
-	now, own, a := from.session.Now(b), &from.client.fanout, from.session.Account()
+	session := from.session()
+	now, own, a := session.Now(b), &from.client().fanout, session.Account()
 	if !from.joined {
+		if r := from.recovery; a == nil && r != nil {
+			a = r.lost.account
+		}
 		own.Spend(r, cost, now)
 		if a != nil {
 			a.Fanout.Spend(r.Times(shared), cost, now)
@@ -100,7 +107,11 @@ func (n *Namespace) payLocked(b *engine.Batch, from *Socket, e *Emission, size i
 func (n *Namespace) payItem(from *Socket, e *Emission, item []byte) *Refusal {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	return n.payLocked(nil, from, e, len(item))
+	h := &n.history
+	h.mu.Lock()
+	keep := h.on() && h.keepsLocked(from, e)
+	h.mu.Unlock()
+	return n.payLocked(nil, from, e, len(item), keep)
 }
 
 // receiversLocked counts the sockets that e goes to: at most those, where
@@ -147,6 +158,18 @@ func (c *client) countUser(ns *Namespace, who *auth.Identity) bool {
 	c.user = who
 	c.session.Share(account)
 	return true
+}
+
+// releaseUser has the connection, which is ending, not count for its user any
+// more.
+func (c *client) releaseUser() {
+	c.mu.Lock()
+	user := c.user
+	c.user = nil
+	c.mu.Unlock()
+	if user != nil {
+		c.hub.users.Release(user.ID, c.session.Now(nil))
+	}
 }
 
 // mayUserLocked reports whether the user may have another connection in the

@@ -83,7 +83,7 @@ func (c *call) free() {
 // event runs the policy for the event in c.packet, which the client sent.
 func (s *Socket) event(b *engine.Batch, c *call) {
 	s.ns.hub.counts.events.Add(1)
-	if !s.client.mayEvents(b, 1) {
+	if !s.client().mayEvents(b, 1) {
 		s.refuse(b, string(c.packet.Name), c.packet.ID, &Refusal{Code: RateLimited, Message: "Too many events"})
 		c.free()
 		return
@@ -200,17 +200,22 @@ func (c *call) later(f func()) {
 }
 
 // Join adds the socket to rooms.
-func (c *call) Join(rooms []Address) *Refusal {
+func (c *call) Join(rooms []Address) *Refusal { return c.join(rooms, false) }
+
+// JoinChosen adds the socket to rooms that its client chose.
+func (c *call) JoinChosen(rooms []Address) *Refusal { return c.join(rooms, true) }
+
+func (c *call) join(rooms []Address, chosen bool) *Refusal {
 	if r := checkRooms(rooms); r != nil {
 		return r
 	}
 	s := c.socket
 	if c.kind != connectCall {
 		// The event itself was counted as one.
-		if len(rooms) > 1 && !s.client.mayEvents(c.b, len(rooms)-1) {
+		if len(rooms) > 1 && !s.client().mayEvents(c.b, len(rooms)-1) {
 			return &Refusal{Code: RateLimited, Message: "Too many rooms at once"}
 		}
-		return s.ns.join(s, rooms)
+		return s.ns.join(s, rooms, chosen)
 	}
 	for _, a := range rooms {
 		if !slices.Contains(c.joins, a) {
@@ -221,7 +226,7 @@ func (c *call) Join(rooms []Address) *Refusal {
 		return crowdedSocket(limit)
 	}
 	rooms = slices.Clone(rooms)
-	c.later(func() { s.ns.join(s, rooms) }) // fits: they were counted
+	c.later(func() { s.ns.join(s, rooms, chosen) }) // fits: they were counted
 	return nil
 }
 
@@ -375,7 +380,7 @@ func (c *call) Disconnect(closeAll bool) {
 	c.later(func() {
 		c.batched(func(b *engine.Batch) {
 			if closeAll {
-				s.client.disconnectAll(b)
+				s.client().disconnectAll(b)
 			} else {
 				s.kick(b)
 			}
@@ -427,7 +432,7 @@ func (c *call) conclude(r *Refusal) {
 		c.batched(func(b *engine.Batch) { c.concludeConnect(b, r) })
 	case c.kind == disconnectCall:
 		if r != nil { // there is no client left to answer
-			c.socket.client.logRefusal(c.Name(), c.socket.ns.name, c.socket, r)
+			c.socket.client().logRefusal(c.Name(), c.socket.ns.name, c.socket, r)
 		}
 	case r == nil && !c.acked:
 		c.Ack(parser.Args{})
@@ -449,8 +454,10 @@ func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
 			r = errNoNamespace
 		case crowded:
 			s.refused("connect", errTooManyConnections)
+			fallthrough
+		case behind:
 			s.turnAway(b, nil)
-			s.session.Close(engine.ForcedClose) // passing: the client tries again
+			s.session().Close(engine.ForcedClose) // passing: the client tries again
 			return
 		}
 	}
@@ -459,10 +466,10 @@ func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
 		s.turnAway(b, r)
 		return
 	}
-	s.settleRecovery(b, true)
+	s.settleRecovery(b, true, false)
 	s.watchExpiry(c.peer.identity)
-	s.session.Established()
-	s.ns.hub.log().Debug("socket joined", "socket_id", s.id, "user_id", s.UserID(), "namespace", s.ns.name, "remote_ip", s.session.Handshake().RemoteIP)
+	s.session().Established()
+	s.ns.hub.log().Debug("socket joined", "socket_id", s.id, "user_id", s.UserID(), "namespace", s.ns.name, "remote_ip", s.session().Handshake().RemoteIP)
 	for _, f := range c.deferred {
 		f()
 	}
@@ -475,12 +482,12 @@ func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
 // witness hears of the end later.
 func (s *Socket) hello(b *engine.Batch) {
 	p := parser.Packet{Type: parser.Connect, ID: parser.NoID, Namespace: s.ns.wire, Data: s.connectData()}
-	if s.client.codec == plainJSON && s.ns.name == "/" {
+	if s.client().codec == plainJSON && s.ns.name == "/" {
 		p = s.plainOpen()
 	}
-	s.client.send(b, p)
+	s.client().send(b, p)
 	s.replay(b)
-	if w := witness(s.session); w != nil {
+	if w := witness(s.session()); w != nil {
 		w.Joined(s.id)
 	}
 }

@@ -131,15 +131,13 @@ func (c *client) Closed(b *engine.Batch, reason engine.Reason) {
 	c.watchPartial(false, 0)
 	c.mu.Lock()
 	c.closed = true
-	sockets, user := c.sockets, c.user
+	sockets := c.sockets
 	c.sockets = nil
 	c.mu.Unlock()
 	for _, s := range sockets {
 		s.leave(b, string(reason))
 	}
-	if user != nil {
-		c.hub.users.Release(user.ID, c.session.Now(nil))
-	}
+	c.releaseUser()
 	if w := witness(c.session); w != nil {
 		w.Ended(string(reason))
 	}
@@ -232,11 +230,12 @@ func (c *client) begin(b *engine.Batch, namespace, payload []byte) (*Socket, Aut
 	}
 	a := ns.spec.Load().Auth
 	s := &Socket{
-		id: newSocketID(), ns: ns, client: c, session: c.session, auth: publicAuth(payload, a != nil),
+		id: newSocketID(), ns: ns, auth: publicAuth(payload, a != nil),
 		running: true, // its connect call does, from now on
 
 		recovery: ns.newRecoverable(c, payload),
 	}
+	s.via.Store(c)
 	if !c.adopt(s, c.hub.config.Load().NamespacesPerClient) {
 		c.hub.release(ns)
 		c.violation("cannot join the namespace", nil)

@@ -2,194 +2,226 @@ package hub
 
 import (
 	"container/list"
-	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/recovery"
 )
 
 // history is what a namespace keeps so that sockets can be recovered: the
-// events of the last while, and the sockets that lost their connection.
+// events of the last while, and the sockets that lost their connection. It is a
+// recovery.Keeper.
 //
-// An event gets its offset and goes to all outboxes under mu, so that what a
-// client has heard is everything up to some offset. That lets the namespace's
-// broadcasts wait for each other, which they do not without recovery.
+// An event gets its offset and goes to all outboxes under mu, so that a client
+// that has heard an event has heard all those before it that were for it: its
+// offset is one number. That lets the namespace's broadcasts wait for each
+// other, which they do not without recovery.
 type history struct {
 	holder
 	ns     *Namespace
 	window atomic.Int64 // nanoseconds; 0: there is no recovery
 
-	mu      sync.Mutex    // after Namespace.mu, before Session.mu
-	most    int           // bytes that the hub may keep
-	reach   time.Duration // how long events are kept; 0: not
-	seq     uint64        // the offset of the last event; that of the first is 2
-	events  []pastEvent
-	floor   uint64               // the offset of the last event that is not in events any more
-	floorAt time.Time            // and when it was sent
-	sentTo  map[Address][]uint64 // the offsets of what went there, in order
-	bytes   int                  // of events
-	byPID   map[string]*Socket
-	lost    list.List // of *Socket, by the time of their loss
-	sweeper *time.Timer
-	ended   bool
-}
-
-// lost is the place of a socket in the history after it lost its connection.
-type lost struct {
-	place  *list.Element // nil: it has its connection, or was taken up
-	until  time.Time
-	reason string
-	size   int
-	has    uint64 // the last event that its client surely has
-}
-
-// pastEvent is an event that was sent.
-type pastEvent struct {
-	at         time.Time
-	frames     *engine.Frames
-	size       int
-	to, except []Address
-	skip       string // the id of the socket that it did not go to
+	mu       sync.Mutex    // after Namespace.mu, before Session.mu
+	most     int           // bytes of events that the process may keep
+	reach    time.Duration // how long events are kept; 0: not
+	log      recovery.Log[Address, *engine.Frames]
+	counted  int // bytes of log that are counted
+	life     int // how often recovery was turned off
+	byPID    map[string]*Socket
+	lost     list.List       // of *Socket, by the time of their loss
+	lostSize int             // bytes that they take
+	lostIn   map[Address]int // how many of them get what goes there
+	released []*Socket       // that are over and whose policy does not know yet
+	keeps    bool            // the budget knows that something is kept
+	sweeper  *time.Timer
+	ended    bool
 }
 
 var toAll = Address{Kind: everybody}
 
-// pastMemory is what all histories of a hub keep together.
-type pastMemory struct {
-	events, lost atomic.Int64 // bytes
-	keepers      atomic.Int64 // histories with events
-}
-
-const (
-	pastEventCost = 250
-	targetCost    = 60
-	lostCost      = 2000 // a socket with its session and handshake
-)
-
 func (h *history) on() bool { return h.window.Load() > 0 }
 
-// configure has the history follow a configuration, also while it is in use.
+// configure has the history follow a configuration, also while it is in use:
+// the caller calls sweep afterwards. The window of the moment holds for all
+// lost sockets. Turning recovery off forgets everything: what is sent then has
+// no offset, and nothing could tell later what a client has heard of it.
 //
 // What a client has received is known for as long ago as its last answer to a
 // ping: for that time before the window events are kept, too.
 func (h *history) configure(c *Config) {
-	h.window.Store(int64(c.Recovery.Window))
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.most, h.reach = c.Recovery.Bytes, 0
+	if h.ended {
+		return
+	}
+	h.window.Store(int64(c.Recovery.Window))
+	h.most = c.Recovery.Bytes
 	if h.on() {
 		h.reach = c.Recovery.Window + c.Engine.PingInterval + c.Engine.PingTimeout + receivedMargin
+	} else {
+		h.forgetLocked()
 	}
-	h.trimLocked(time.Now())
+}
+
+// forgetLocked forgets all events and lets all lost sockets go.
+func (h *history) forgetLocked() {
+	h.reach, h.byPID = 0, nil
+	h.life++
+	h.log.Restart()
+	h.countLocked()
+	for h.lost.Len() > 0 {
+		h.releaseLocked(h.lost.Front().Value.(*Socket))
+	}
 }
 
 // last is the offset of the last event.
 func (h *history) last() uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.seq
+	return h.log.Last()
 }
 
-// forgotten is the offset of the last event that is not kept any more.
-func (h *history) forgotten() uint64 {
+// floor is the offset up to which events are not kept any more.
+func (h *history) floor() uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.floor
+	return h.log.Floor()
 }
 
-// recordLocked gives o its offset, and keeps it unless it is volatile.
-func (h *history) recordLocked(from *Socket, e *Emission, o *outgoing) {
-	if e.Volatile || e.Scope == ToRooms && len(e.To) == 0 {
-		o.offset = h.seq // what the client has heard with it
+// lives is how often recovery was turned off.
+func (h *history) lives() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.life
+}
+
+// stampLocked gives o the offset of what the client will have heard with it.
+func (h *history) stampLocked(o *outgoing, offset uint64) {
+	o.offset = h.log.AppendOffset(o.stamp[:0], offset)
+}
+
+// recordLocked gives o, which is e from a socket, its offset; if keep, it is
+// kept.
+func (h *history) recordLocked(from *Socket, e *Emission, o *outgoing, keep bool) {
+	if !keep {
+		h.stampLocked(o, h.log.Last())
 		return
 	}
-	h.seq++
-	o.offset = h.seq
-	p := pastEvent{at: time.Now(), frames: o.encoded(socketIO), except: ownAddresses(e.Except)}
+	h.stampLocked(o, h.log.Next())
+	p := recovery.Event[Address, *engine.Frames]{At: time.Now(), Payload: o.encoded(socketIO), Except: ownAddresses(e.Except)}
 	switch {
 	case e.Scope == ToAll:
-		p.to = []Address{toAll}
-	case e.Scope == ToSelf && from != nil:
-		p.to = []Address{{SocketRoom, from.id}}
+		p.To = []Address{toAll}
+	case e.Scope == ToSelf:
+		p.To = []Address{{SocketRoom, from.id}}
 	default:
-		p.to = ownAddresses(e.To)
+		p.To = distinct(ownAddresses(e.To))
 	}
 	if e.NotSelf && from != nil {
-		p.skip = from.id
+		p.Except = append(p.Except, Address{SocketRoom, from.id})
 	}
-	p.size = p.frames.Len() + pastEventCost
-	for _, a := range slices.Concat(p.to, p.except) {
-		p.size += targetCost + len(a.Name)
+	names := 0
+	for _, list := range [...][]Address{p.To, p.Except} {
+		for _, a := range list {
+			names += len(a.Name)
+		}
 	}
-	h.appendLocked(p)
-	h.trimLocked(p.at)
+	h.log.Append(p, names)
+	h.log.Trim(p.At.Add(-h.reach))
+	h.countLocked()
+	for !h.log.Empty() && h.budget().Exceeded(h.counted, h.most) {
+		h.log.DropFor(p.To)
+		h.countLocked()
+	}
 	h.sweepLaterLocked()
 }
 
-// appendLocked adds the event of the offset seq.
-func (h *history) appendLocked(p pastEvent) {
-	if h.events == nil {
-		h.sentTo = map[Address][]uint64{}
-		h.ns.hub.past.keepers.Add(1)
+// distinct removes repetitions from a short list.
+func distinct(list []Address) []Address {
+	out := list[:0]
+next:
+	for _, a := range list {
+		for _, b := range out {
+			if a == b {
+				continue next
+			}
+		}
+		out = append(out, a)
 	}
-	h.events = append(h.events, p)
-	for _, a := range p.to {
-		h.sentTo[a] = append(h.sentTo[a], h.seq)
-	}
-	h.growLocked(p.size)
+	return out
 }
 
-// dropFirstLocked forgets the oldest event.
-func (h *history) dropFirstLocked() {
-	p := &h.events[0]
-	h.floor, h.floorAt = h.floor+1, p.at
-	for _, a := range p.to {
-		if rest := h.sentTo[a][1:]; len(rest) > 0 {
-			h.sentTo[a] = rest
-		} else {
-			delete(h.sentTo, a)
+func (h *history) budget() *recovery.Budget { return h.ns.hub.recovery }
+
+// countLocked counts what log takes by now.
+func (h *history) countLocked() {
+	grew := h.log.Bytes() - h.counted
+	h.counted += grew
+	h.budget().GrowEvents(grew)
+	h.hold(grew)
+	if keeps := h.counted > 0 || h.lost.Len() > 0; keeps != h.keeps {
+		h.keeps = keeps
+		h.budget().Keeps(h, keeps)
+	}
+}
+
+// keepsLocked reports whether e from a socket is to be kept: whether a client
+// that may come back to its socket gets it, or would if it were there.
+// Namespace.mu and h.mu are held.
+func (h *history) keepsLocked(from *Socket, e *Emission) bool {
+	if e.Volatile {
+		return false
+	}
+	skip := from
+	if !e.NotSelf {
+		skip = nil
+	}
+	switch e.Scope {
+	case ToSelf:
+		return from != nil && (from.joined && from.recovery != nil || h.lostIn[Address{SocketRoom, from.id}] > 0)
+	case ToAll:
+		return h.lost.Len() > 0 || h.ns.all.hasRecoverable(skip)
+	}
+	for _, a := range e.To {
+		if h.lostIn[a] > 0 {
+			return true
+		}
+		if r := h.ns.roomLocked(a); r != nil && r.hasRecoverable(skip) {
+			return true
+		}
+		if s := h.ns.socketLocked(a); s != nil && s != skip && s.recovery != nil {
+			return true
 		}
 	}
-	h.growLocked(-p.size)
-	*p = pastEvent{}
-	if h.events = h.events[1:]; len(h.events) == 0 {
-		h.events, h.sentTo = nil, nil
-		h.ns.hub.past.keepers.Add(-1)
+	return false
+}
+
+func (r *room) hasRecoverable(skip *Socket) bool {
+	for i := range r.members {
+		if m := &r.members[i]; m.socket != skip && m.codec == socketIO && m.socket.recovery != nil {
+			return true
+		}
 	}
+	return false
 }
 
-func (h *history) growLocked(bytes int) {
-	h.bytes += bytes
-	h.ns.hub.past.events.Add(int64(bytes))
-	h.hold(bytes)
-}
-
-// trimLocked forgets events that are too old, or more than may be kept.
-func (h *history) trimLocked(now time.Time) {
-	oldest := now.Add(-h.reach)
-	for len(h.events) > 0 && (h.tooMuchLocked() || !h.events[0].at.After(oldest)) {
-		h.dropFirstLocked()
-	}
-}
-
-// tooMuchLocked reports whether the hub keeps more events than it may, and this
-// history more than its share. One that is silent keeps what it has, for the
-// window: all together keep less than twice what they may.
-func (h *history) tooMuchLocked() bool {
-	past := &h.ns.hub.past
-	return past.events.Load() > int64(h.most) && int64(h.bytes)*past.keepers.Load() > int64(h.most)
-}
-
-// know makes a socket known by its pid.
+// know makes a socket that has joined known by its pid. Its membership begins
+// now, unless it was recovered.
 func (h *history) know(s *Socket) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	r := s.recovery
+	if !r.recovered {
+		r.since = h.log.Last()
+	}
+	r.life = h.life
 	if h.byPID == nil {
 		h.byPID = map[string]*Socket{}
 	}
-	h.byPID[s.recovery.pid] = s
+	h.byPID[r.pid] = s
 }
 
 func (h *history) find(pid string) *Socket {
@@ -205,41 +237,93 @@ var losses = map[string]bool{
 }
 
 // keep keeps a socket that is leaving its namespace; false if it cannot be
-// recovered. Namespace.mu is held.
-func (h *history) keep(s *Socket, reason string) bool {
+// recovered. Sockets that give way to it are among the released: the caller
+// calls notifyReleased of those namespaces. Namespace.mu is held.
+func (h *history) keep(s *Socket, reason string) (kept bool, evicted []*recovery.Seat) {
 	r := s.recovery
 	if r == nil {
-		return false
+		return false, nil
 	}
-	size := lostCost + r.stays.size()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	past := &h.ns.hub.past
-	if !losses[reason] || !h.on() || h.ended || past.lost.Load()+int64(size) > int64(h.most/2) {
+	if !losses[reason] || !h.on() || r.life != h.life {
 		delete(h.byPID, r.pid)
-		return false
+		return false, nil
 	}
-	r.lost = lost{place: h.lost.PushBack(s), until: time.Now().Add(time.Duration(h.window.Load())), reason: reason, size: size}
-	r.lost.has = h.sentByLocked(s.session.Received().Add(-receivedMargin))
-	past.lost.Add(int64(size))
-	h.hold(size)
+	session := s.client().session
+	handshake := session.Handshake()
+	r.lost = lost{
+		at: time.Now(), reason: reason, has: h.log.Before(session.Received().Add(-receivedMargin)),
+		account: session.Account(), address: handshake.Address(), remoteIP: strings.Clone(handshake.RemoteIP),
+	}
+	kept, evicted = h.seatLocked(s)
+	if !kept {
+		delete(h.byPID, r.pid)
+	}
+	return kept, evicted
+}
+
+// seatLocked puts a socket among the lost ones if there is a place for it.
+func (h *history) seatLocked(s *Socket) (ok bool, evicted []*recovery.Seat) {
+	l := &s.recovery.lost
+	key, capped := s.lossOwner()
+	l.size = s.lostSize()
+	l.seat, evicted = h.budget().Seat(key, s, l.size, h.most/2, capped)
+	if l.seat == nil {
+		return false, evicted
+	}
+	// After those that were lost before it: all, unless it has come back in vain.
+	e := h.lost.Back()
+	for e != nil && e.Value.(*Socket).recovery.lost.at.After(l.at) {
+		e = e.Prev()
+	}
+	if e == nil {
+		l.place = h.lost.PushFront(s)
+	} else {
+		l.place = h.lost.InsertAfter(s, e)
+	}
+	h.countLostLocked(s, 1)
 	h.sweepLaterLocked()
-	return true
+	return true, evicted
+}
+
+// countLostLocked counts a lost socket, or takes it off.
+func (h *history) countLostLocked(s *Socket, n int) {
+	if h.lostIn == nil {
+		h.lostIn = map[Address]int{}
+	}
+	at := append(s.ownPlaces(), s.recovery.rooms.Rooms()...)
+	for _, a := range at {
+		if h.lostIn[a] += n; h.lostIn[a] == 0 {
+			delete(h.lostIn, a)
+		}
+	}
+	size := n * s.recovery.lost.size
+	h.lostSize += size
+	h.hold(size)
+	h.countLocked()
+}
+
+// unseatLocked takes a socket from among the lost ones.
+func (h *history) unseatLocked(s *Socket) {
+	l := &s.recovery.lost
+	h.lost.Remove(l.place)
+	l.place = nil
+	h.budget().Leave(l.seat)
+	l.seat = nil
+	h.countLostLocked(s, -1)
+	delete(h.byPID, s.recovery.pid)
+}
+
+// releaseLocked lets a lost socket go, of which notifyReleased will tell.
+func (h *history) releaseLocked(s *Socket) {
+	h.unseatLocked(s)
+	h.released = append(h.released, s)
 }
 
 // receivedMargin is far more than passes between an event's getting its time
 // and its being queued everywhere.
 const receivedMargin = 5 * time.Second
-
-// sentByLocked is the offset of the last event before t; 0 if it is not known
-// any more.
-func (h *history) sentByLocked(t time.Time) uint64 {
-	if t.Before(h.floorAt) {
-		return 0
-	}
-	n, _ := slices.BinarySearchFunc(h.events, t, func(p pastEvent, t time.Time) int { return p.at.Compare(t) })
-	return h.floor + uint64(n)
-}
 
 // take takes out a lost socket whose client has come back with cl. from is the
 // last event that it has.
@@ -247,12 +331,12 @@ func (h *history) take(s *Socket, cl *claim) (from uint64, result recoveryResult
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := s.recovery
-	if r.lost.place == nil || time.Now().After(r.lost.until) {
+	if r.lost.place == nil || h.overLocked(s, time.Now()) {
 		return 0, recoveryUnknown
 	}
 	from, ok := r.since, true
 	if cl.offset != "" { // without, it has heard nothing since it joined
-		from, ok = parseOffset(cl.offset)
+		from, ok = h.log.ParseOffset(cl.offset)
 	}
 	from = max(from, r.since, r.lost.has)
 	if !ok {
@@ -261,94 +345,44 @@ func (h *history) take(s *Socket, cl *claim) (from uint64, result recoveryResult
 	if _, ok = h.missedLocked(from, s); !ok {
 		return 0, recoveryGap
 	}
-	h.dropLocked(s)
+	h.unseatLocked(s)
 	return from, recovered
 }
 
-func (h *history) dropLocked(s *Socket) {
-	l := &s.recovery.lost
-	h.lost.Remove(l.place)
-	l.place = nil
-	h.ns.hub.past.lost.Add(-int64(l.size))
-	h.hold(-l.size)
-	delete(h.byPID, s.recovery.pid)
+// putBack keeps a socket further whose client came back in vain, but may try
+// again; false if its time is over.
+func (h *history) putBack(s *Socket) (kept bool, evicted []*recovery.Seat) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.on() || s.recovery.life != h.life || h.overLocked(s, time.Now()) {
+		return false, nil
+	}
+	if kept, evicted = h.seatLocked(s); kept {
+		h.byPID[s.recovery.pid] = s
+	}
+	return kept, evicted
 }
 
-// missed is what was sent to s after the event from, to which it has listened
-// last; false if that is not known any more, or more than its outbox takes.
+func (h *history) overLocked(s *Socket, now time.Time) bool {
+	return now.Sub(s.recovery.lost.at) > time.Duration(h.window.Load())
+}
+
+// missed is what was sent to s after the event from; false if that is not known
+// any more, or more than its outbox takes.
 func (h *history) missed(from uint64, s *Socket) ([]*engine.Frames, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.missedLocked(from, s)
 }
 
-func (h *history) missedLocked(from uint64, s *Socket) (frames []*engine.Frames, ok bool) {
-	if from < max(h.floor, s.recovery.stays.known) || from > h.seq {
-		return nil, false
-	}
-	left := h.ns.hub.config.Load().Engine.Outbox / 2
-	offsets, ok := h.offsetsLocked(from, s, left/messageCost)
-	if !ok {
-		return nil, false
-	}
-	for _, seq := range offsets {
-		p := &h.events[seq-h.floor-1]
-		if !p.reaches(s, seq) {
-			continue
-		}
-		frames = append(frames, p.frames)
-		if left -= p.frames.Len() + messageCost; left < 0 {
-			return nil, false
-		}
-	}
-	return frames, true
-}
-
-// offsetsLocked lists the events after from that went to where s was, in order;
-// false if there are more than most. What that costs does not depend on how
-// much else was sent.
-func (h *history) offsetsLocked(from uint64, s *Socket, most int) (all []uint64, ok bool) {
-	add := func(a Address, after, to uint64) {
-		list := h.sentTo[a]
-		first, _ := slices.BinarySearch(list, max(from, after)+1)
-		list = list[first:min(len(list), first+most+1)]
-		for len(list) > 0 && list[len(list)-1] > to {
-			list = list[:len(list)-1]
-		}
-		all = append(all, list...)
-	}
-	add(toAll, 0, stillThere)
-	add(Address{SocketRoom, s.id}, 0, stillThere)
-	if id := s.UserID(); id != "" {
-		add(Address{UserRoom, id}, 0, stillThere)
-	}
-	for _, st := range s.recovery.stays.list {
-		if len(all) <= most && !st.barred {
-			add(Address{Name: st.room}, st.from, st.to)
-		}
-	}
-	slices.Sort(all)
-	all = slices.Compact(all)
-	return all, len(all) <= most
-}
-
-// reaches reports whether the event of that offset, which went to where s was,
-// went to s.
-func (p *pastEvent) reaches(s *Socket, seq uint64) bool {
-	return p.skip != s.id && !slices.ContainsFunc(p.except, func(a Address) bool {
-		switch a.Kind {
-		case SocketRoom:
-			return a.Name == s.id
-		case UserRoom:
-			return a.Name != "" && a.Name == s.UserID()
-		}
-		return s.recovery.stays.had(a.Name, seq)
-	})
+func (h *history) missedLocked(from uint64, s *Socket) ([]*engine.Frames, bool) {
+	v := recovery.Viewer[Address]{Own: s.ownPlaces(), Rooms: &s.recovery.rooms}
+	return h.log.Since(from, v, h.ns.hub.config.Load().Engine.Outbox/2, messageCost)
 }
 
 // sweepLaterLocked has a sweep come, as long as there is something to forget.
 func (h *history) sweepLaterLocked() {
-	if h.sweeper != nil || h.ended || len(h.events) == 0 && h.lost.Len() == 0 {
+	if h.sweeper != nil || h.ended || !h.keeps {
 		return
 	}
 	const shares = 16 // of the window, by which something may outlive it
@@ -356,42 +390,91 @@ func (h *history) sweepLaterLocked() {
 	h.sweeper = time.AfterFunc(period, func() { h.ns.hub.insist("recovery", h.sweep) })
 }
 
-// sweep forgets events, and lets sockets go whose clients did not come back.
+// sweep forgets what is too old, and lets sockets go whose clients did not come
+// back.
 func (h *history) sweep() {
+	h.mu.Lock()
 	now := time.Now()
-	h.bow(func(s *Socket) bool { return !h.on() || now.After(s.recovery.lost.until) })
+	h.log.Trim(now.Add(-h.reach))
+	h.log.Tidy()
+	for e := h.lost.Front(); e != nil && h.overLocked(e.Value.(*Socket), now); e = h.lost.Front() {
+		h.releaseLocked(e.Value.(*Socket))
+	}
+	h.countLocked()
+	if h.sweeper != nil {
+		h.sweeper.Stop()
+		h.sweeper = nil
+	}
+	h.sweepLaterLocked()
+	h.mu.Unlock()
+	h.notifyReleased()
 }
 
 // end lets all lost sockets go; the history keeps nothing from then on.
 func (h *history) end() {
 	h.mu.Lock()
 	h.ended = true
-	h.mu.Unlock()
-	h.bow(func(*Socket) bool { return true })
-}
-
-// bow tells the policy of the lost sockets that are over, the oldest first.
-func (h *history) bow(over func(*Socket) bool) {
-	h.mu.Lock()
-	var gone []*Socket
-	for e := h.lost.Front(); e != nil && over(e.Value.(*Socket)); e = h.lost.Front() {
-		gone = append(gone, e.Value.(*Socket))
-		h.dropLocked(e.Value.(*Socket))
-	}
+	h.window.Store(0)
+	h.forgetLocked()
 	if h.sweeper != nil {
 		h.sweeper.Stop()
 		h.sweeper = nil
 	}
-	now := time.Now()
-	if h.ended {
-		now = now.Add(h.reach) // nothing is young enough
-	}
-	h.trimLocked(now)
-	h.sweepLaterLocked()
 	h.mu.Unlock()
+	h.notifyReleased()
+}
+
+// notifyReleased tells the policy of the sockets that were let go. No lock is
+// held.
+func (h *history) notifyReleased() {
+	h.mu.Lock()
+	gone := h.released
+	h.released = nil
+	h.mu.Unlock()
+	if gone == nil {
+		return
+	}
 	b := engine.NewBatch()
 	defer b.Flush()
 	for _, s := range gone {
-		s.bow(b, s.recovery.lost.reason)
+		s.notifyDisconnect(b, s.recovery.lost.reason)
 	}
+}
+
+// evict lets lost sockets go that gave way to others, of any namespace. No lock
+// is held.
+func evict(seats []*recovery.Seat) {
+	for _, seat := range seats {
+		s := seat.Socket.(*Socket)
+		h := &s.ns.history
+		h.mu.Lock()
+		if s.recovery.lost.seat == seat { // else its client has come back meanwhile
+			h.releaseLocked(s)
+		}
+		h.mu.Unlock()
+		h.notifyReleased()
+	}
+}
+
+// Kept is what events and lost sockets take.
+func (h *history) Kept() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.counted + h.lostSize
+}
+
+// Shed forgets the oldest events and then lets the sockets go that were lost
+// first.
+func (h *history) Shed(bytes int) {
+	h.mu.Lock()
+	enough := h.counted + h.lostSize - bytes
+	for h.counted+h.lostSize > enough && !h.log.Empty() {
+		h.log.DropFor(nil)
+		h.countLocked()
+	}
+	for h.counted+h.lostSize > enough && h.lost.Len() > 0 {
+		h.releaseLocked(h.lost.Front().Value.(*Socket))
+	}
+	h.mu.Unlock()
+	h.notifyReleased()
 }

@@ -6,6 +6,7 @@
 package hub
 
 import (
+	"cmp"
 	"log/slog"
 	"maps"
 	"regexp"
@@ -21,6 +22,7 @@ import (
 	"github.com/caddy-realtime/realtime/internal/guard"
 	"github.com/caddy-realtime/realtime/parser"
 	"github.com/caddy-realtime/realtime/presence"
+	"github.com/caddy-realtime/realtime/recovery"
 )
 
 // Config is what a Hub works by. The zero value of a field means its default.
@@ -109,8 +111,10 @@ func setDefault[T comparable](v *T, d T) {
 // concurrent use and outlives the configurations it works by.
 type Hub struct {
 	// Static after construction.
-	engine *engine.Server
-	broker broker.Broker // nil: this node only
+	engine   *engine.Server
+	broker   broker.Broker // nil: this node only
+	recovery *recovery.Budget
+	detached *client // of lost sockets
 
 	config   atomic.Pointer[Config]
 	counts   counters
@@ -120,7 +124,6 @@ type Hub struct {
 	pace     pace
 	refusals refusals
 	users    budget.Accounts[string] // by their ids
-	past     pastMemory
 
 	mu         sync.Mutex
 	namespaces map[string]*Namespace // guarded by mu
@@ -130,10 +133,12 @@ type Hub struct {
 // New returns a Hub that works by c.
 func New(c Config) *Hub {
 	c = c.withDefaults()
-	h := &Hub{namespaces: map[string]*Namespace{}}
+	h := &Hub{namespaces: map[string]*Namespace{}, recovery: cmp.Or(c.Recovery.Budget, new(recovery.Budget))}
+	c.Engine.Reclaim = h.recovery.Shed
 	h.config.Store(&c)
 	h.refusals.know(c.Namespaces)
 	h.engine = engine.NewServer(h, c.Engine)
+	h.detached = &client{hub: h, session: h.engine.Detached(), closed: true}
 	h.presence.Grew = holder{h.engine, budget.Presence}.hold
 	if h.broker = c.Broker; h.broker != nil {
 		h.broker.Subscribe(h.receive)
@@ -149,6 +154,7 @@ func (h *Hub) Engine() *engine.Server { return h.engine }
 // does not know are disconnected.
 func (h *Hub) Update(c Config) {
 	c = c.withDefaults()
+	c.Engine.Reclaim = h.recovery.Shed
 	h.engine.Update(c.Engine)
 
 	h.mu.Lock()
@@ -172,6 +178,7 @@ func (h *Hub) Update(c Config) {
 		h.settle(n)
 	}
 	for _, n := range stay {
+		n.history.sweep()
 		h.insist("presence", n.announcer.round) // now: who comes next is news
 	}
 }

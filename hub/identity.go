@@ -62,7 +62,7 @@ func (s *Socket) after(id *auth.Identity, d time.Duration, f func(*auth.Identity
 	if !s.hasLocked(id) {
 		return false
 	}
-	s.tenureLocked().timer = time.AfterFunc(d, func() { s.ns.hub.guard("token expiry", s.session, func() { f(id) }) })
+	s.tenureLocked().timer = time.AfterFunc(d, func() { s.ns.hub.guard("token expiry", s.session(), func() { f(id) }) })
 	return true
 }
 
@@ -97,7 +97,7 @@ func (s *Socket) dismiss(id *auth.Identity) {
 	b := engine.NewBatch()
 	defer b.Flush()
 	s.leave(b, reasonExpired)
-	s.session.Close(engine.ForcedClose)
+	s.session().Close(engine.ForcedClose)
 }
 
 // refresh handles auth-refresh, the event in c: a later token of the same user
@@ -175,12 +175,15 @@ func (s *Socket) renew(old, id *auth.Identity, err error) *Refusal {
 func (s *Socket) endRefresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tenure.cancel = nil
+	s.tenureLocked().cancel = nil
 }
 
 func (s *Socket) replace(id *auth.Identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.standing != present {
+		return
+	}
 	s.identity.Store(id)
 	if t := s.tenure; t.timer != nil {
 		t.timer.Stop()

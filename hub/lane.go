@@ -99,7 +99,7 @@ func (c *call) dispatch() {
 	p := n.policy()
 	switch c.kind {
 	case connectCall:
-		c.recover()
+		c.restoreState()
 		p.Connect(c)
 	case eventCall, refreshCall:
 		p.Event(c)

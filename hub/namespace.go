@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/internal/budget"
+	"github.com/caddy-realtime/realtime/recovery"
 )
 
 // Namespace is a separate space of sockets and rooms.
@@ -84,7 +85,6 @@ func newNamespace(h *Hub, name string, dynamic bool, spec *NamespaceConfig) *Nam
 	n.memos.holder = holder{h.engine, budget.Dedupe}
 	n.typists.holder = holder{h.engine, budget.Presence}
 	n.history.ns, n.history.holder = n, holder{h.engine, budget.Recovery}
-	n.history.seq, n.history.floor = 1, 1
 	n.history.configure(h.config.Load())
 	n.spec.Store(spec)
 	n.announcer = announcer{ns: n, holder: holder{h.engine, budget.Announcements}, config: spec.Presence, rooms: map[string]*audience{}, busy: map[string]*audience{}}
@@ -104,7 +104,8 @@ type admission uint8
 const (
 	admitted admission = iota
 	gone               // the namespace is, or the socket
-	crowded            // for now: the user has too many connections in the namespace, or the history moved on
+	crowded            // for now: the user has too many connections in the namespace
+	behind             // for now: what it missed was forgotten while it connected
 )
 
 // add makes s a socket of the namespace, in its own rooms. hello is what s
@@ -119,7 +120,7 @@ func (n *Namespace) add(s *Socket, hello func()) admission {
 	case id != "" && !n.mayUserLocked(id):
 		return crowded
 	case !s.gatherMissed():
-		return crowded
+		return behind
 	}
 	s.left = nil
 	n.byID[s.id] = s
@@ -150,12 +151,13 @@ const (
 	kept // removed, and may be recovered
 )
 
-// remove takes s out of the namespace and all its rooms.
-func (n *Namespace) remove(s *Socket, reason string) removal {
+// remove takes s out of the namespace and all its rooms. The caller evicts those
+// that give way to it.
+func (n *Namespace) remove(s *Socket, reason string) (became removal, evicted []*recovery.Seat) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !s.joined {
-		return notThere
+		return notThere, nil
 	}
 	s.joined = false
 	if s.recovery != nil {
@@ -170,10 +172,12 @@ func (n *Namespace) remove(s *Socket, reason string) removal {
 		n.removeMemberLocked(s, len(s.rooms)-1)
 	}
 	s.rooms = nil
-	if n.history.keep(s, reason) {
-		return kept
+	became = removed
+	ok, evicted := n.history.keep(s, reason)
+	if ok {
+		became = kept
 	}
-	return removed
+	return became, evicted
 }
 
 // close disconnects all sockets of a namespace that is gone.
@@ -191,8 +195,9 @@ func (n *Namespace) close() {
 	n.history.end()
 }
 
-// join adds s to rooms; it stops at the first that does not fit.
-func (n *Namespace) join(s *Socket, rooms []Address) *Refusal {
+// join adds s to rooms, which its client has chosen or not; it stops at the first
+// that does not fit.
+func (n *Namespace) join(s *Socket, rooms []Address, chosen bool) *Refusal {
 	limit := n.roomsPerSocket()
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -201,12 +206,15 @@ func (n *Namespace) join(s *Socket, rooms []Address) *Refusal {
 			return nil
 		}
 		if s.inLocked(n.rooms[a.Name]) {
+			if !chosen {
+				s.noteJoinLocked(a.Name, false) // it is in it by that right from now on
+			}
 			continue
 		}
 		if s.plainRoomsLocked() >= limit {
 			return crowdedSocket(limit)
 		}
-		n.joinLocked(s, a.Name)
+		n.joinLocked(s, a.Name, chosen)
 	}
 	return nil
 }
@@ -216,14 +224,14 @@ func crowdedSocket(limit int) *Refusal {
 }
 
 // joinLocked adds s to a room that it is not in.
-func (n *Namespace) joinLocked(s *Socket, room string) {
+func (n *Namespace) joinLocked(s *Socket, room string, chosen bool) {
 	r := indexed(n.rooms, room, Room)
 	addMember(r, s)
 	n.index.hold(memberCost)
 	if len(r.members) == 1 {
 		n.index.hold(roomCost + len(r.name))
 	}
-	s.noteJoinLocked(r.name)
+	s.noteJoinLocked(r.name, chosen)
 	n.entered(s, r.name)
 	n.arrived(s, r.name)
 }
@@ -254,7 +262,7 @@ func indexed(index map[string]*room, name string, kind AddressKind) *room {
 
 // addMember adds s, which must not be in r. The caller holds Namespace.mu.
 func addMember(r *room, s *Socket) {
-	r.members = append(r.members, member{session: s.session, socket: s, codec: s.client.codec, at: int32(len(s.rooms))})
+	r.members = append(r.members, member{session: s.session(), socket: s, codec: s.client().codec, at: int32(len(s.rooms))})
 	s.rooms = append(s.rooms, membership{room: r, at: int32(len(r.members) - 1)})
 }
 

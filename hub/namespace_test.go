@@ -21,7 +21,8 @@ func TestRoomIndex(t *testing.T) {
 	for step := range 20_000 {
 		switch {
 		case len(sockets) < 3 || rng.IntN(10) == 0 && len(sockets) < 40:
-			s := &Socket{id: fmt.Sprint("socket", step), ns: n, client: &client{}}
+			s := &Socket{id: fmt.Sprint("socket", step), ns: n}
+			s.via.Store(&client{})
 			n.add(s, func() {})
 			sockets = append(sockets, s)
 			model[s] = map[string]bool{}
@@ -34,7 +35,7 @@ func TestRoomIndex(t *testing.T) {
 			s := sockets[rng.IntN(len(sockets))]
 			room := Address{Name: fmt.Sprint("room", rng.IntN(12))}
 			if rng.IntN(2) == 0 {
-				r := n.join(s, []Address{room})
+				r := n.join(s, []Address{room}, true)
 				if full := len(model[s]) == 8 && !model[s][room.Name]; full != (r != nil) {
 					t.Fatalf("step %d: join of a socket in %d rooms: %v", step, len(model[s]), r)
 				}

@@ -70,6 +70,9 @@ type Call interface {
 	// Join and Leave change the socket's rooms. Names are copied if kept. A room that is not a plain
 	// one is refused FORBIDDEN, more than the limit LIMIT.
 	Join(rooms []Address) *Refusal
+	// JoinChosen is Join for rooms that the client chose and the policy allowed.
+	// If the socket is recovered, a RoomGuard is asked about them again.
+	JoinChosen(rooms []Address) *Refusal
 	Leave(rooms []Address) *Refusal
 	// Emit sends an event. The Args are copied before Emit returns.
 	Emit(e Emission) *Refusal

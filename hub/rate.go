@@ -25,6 +25,12 @@ func (c *call) Take(name string, every time.Duration, burst int) bool {
 	return s.bucketLocked(name).take(time.Now(), every, burst)
 }
 
+func (s *Socket) copyBuckets() []bucket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.buckets)
+}
+
 // bucketLocked returns the bucket called name, made on the spot. Those that
 // are full are as good as none: they go first.
 func (s *Socket) bucketLocked(name string) *bucket {

@@ -1,15 +1,19 @@
 package hub
 
 import (
+	"container/list"
 	"crypto/rand"
 	"encoding/base64"
-	"strconv"
+	"net/netip"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/internal/rawjson"
 	"github.com/caddy-realtime/realtime/parser"
+	"github.com/caddy-realtime/realtime/recovery"
 )
 
 // Connection state recovery, as Socket.IO has it: a client whose connection
@@ -25,16 +29,20 @@ type RecoveryConfig struct {
 	// Window is how long after that they may come back; 0: there is no
 	// recovery.
 	Window time.Duration
-	// Bytes is how much is kept for all of them together: of events that were
-	// sent within the window so many, of sockets half of that. Beyond, the
-	// namespaces that have more than their share forget their oldest events,
-	// and sockets are not kept. Default 64,000,000.
+	// Bytes is how much all hubs that share a Budget may keep together: that
+	// much of events that were sent within the window, half of that of sockets,
+	// and a sixteenth of the latter for one user or address. Beyond, the rooms
+	// that have most forget their oldest events, and the users and addresses
+	// that have most their oldest sockets. Default 64,000,000.
 	Bytes int
+	// Budget counts what hubs keep. It is taken by New only. Default: one of the
+	// Hub's own.
+	Budget *recovery.Budget
 }
 
 // A RoomGuard is a Policy that has a say when a socket finds its rooms again.
 type RoomGuard interface {
-	// AllowsRoom is asked for each plain room, before Connect.
+	// AllowsRoom is asked for each room that JoinChosen joined, before Connect.
 	AllowsRoom(c Call, room string) bool
 }
 
@@ -50,10 +58,83 @@ type recoverable struct {
 
 	// Guarded by Namespace.mu; static while the socket is lost.
 	since    uint64 // the last event before it joined the namespace
-	stays    stays  // in plain rooms
+	life     int    // of the history, when it joined
+	rooms    recovery.Memberships[Address]
 	appeared string // as whom, in presence
 
-	lost lost // guarded by history.mu
+	lost lost
+}
+
+// lost is what a history keeps of a socket that lost its connection: no session,
+// no decoder, no handshake, no credentials.
+type lost struct {
+	// Static once the socket is lost.
+	at       time.Time
+	reason   string
+	has      uint64          // the last event that its client surely has
+	account  *budget.Account // that its policy's last emissions are charged to; nil: none
+	address  netip.Addr      // of the client; invalid: it is exempt
+	remoteIP string
+
+	// Guarded by history.mu.
+	place *list.Element  // nil: it is not lost, or not any more
+	seat  *recovery.Seat // the same
+	size  int            // bytes
+}
+
+// lossOwner is whose lost sockets have a share together.
+type lossOwner struct {
+	hub     *Hub // whose user it is
+	user    string
+	address netip.Addr // invalid: of a user, or exempt
+}
+
+// lossOwner says whose a lost socket is. All that are exempt are one owner's,
+// without a limit.
+func (s *Socket) lossOwner() (key lossOwner, capped bool) {
+	if id := s.UserID(); id != "" {
+		return lossOwner{hub: s.ns.hub, user: id}, true
+	}
+	a := s.recovery.lost.address
+	return lossOwner{address: a}, a.IsValid()
+}
+
+// lossCost is what a lost socket takes in addition to what lostSize adds: in a
+// list, two maps and the budget.
+const lossCost = 480
+
+// lostSize is what a lost socket takes, in bytes. Namespace.mu is held, or the
+// socket is lost already.
+func (s *Socket) lostSize() int {
+	r := s.recovery
+	size := lossCost + int(unsafe.Sizeof(Socket{})+unsafe.Sizeof(recoverable{}))
+	size += r.rooms.Size(func(a Address) int { return len(a.Name) })
+	size += len(r.pid) + len(r.lost.remoteIP) + len(s.id) + len(r.appeared)
+	for _, name := range s.left {
+		size += int(unsafe.Sizeof(name))
+	}
+	if id := s.identity.Load(); id != nil {
+		size += int(unsafe.Sizeof(*id)) + len(id.Claims) + 3*len(id.ID)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return size + cap(s.data) + cap(s.buckets)*int(unsafe.Sizeof(bucket{}))
+}
+
+// detach has a lost socket let go of its connection and all that came with it.
+func (s *Socket) detach() {
+	s.mu.Lock()
+	s.auth, s.tenure = nil, nil
+	s.mu.Unlock()
+	s.via.Store(s.ns.hub.detached)
+}
+
+// lostHandshake is the handshake of a lost socket: who knows more has put it
+// into socket.data.
+func (s *Socket) lostHandshake() []byte {
+	h := append([]byte(nil), `{"headers":{},"time":"","address":`...)
+	h = rawjson.AppendQuote(h, s.recovery.lost.remoteIP)
+	return append(h, `,"xdomain":false,"secure":false,"issued":0,"url":"","query":{},"auth":{}}`...)
 }
 
 // claim is what a client says of an earlier socket.
@@ -94,96 +175,91 @@ func stringMember(object []byte, key string) (value string, ok bool) {
 	return value, ok
 }
 
-// parseOffset reads what appendOffset wrote.
-func parseOffset(text string) (seq uint64, ok bool) {
-	seq, err := strconv.ParseUint(text, 36, 64)
-	return seq, err == nil
-}
-
-// appendOffset adds the offset to arguments, as the last.
-func appendOffset(args []byte, seq uint64) []byte {
-	out := make([]byte, 0, len(args)+len(`,"3w5e11264sgsf"`))
+// appendOffset adds the text of an offset to arguments, as the last.
+func appendOffset(args, text []byte) []byte {
+	out := make([]byte, 0, len(args)+len(text)+len(`,""`))
 	if out = append(out, args...); len(args) > 0 {
 		out = append(out, ',')
 	}
-	out = append(out, '"')
-	return append(strconv.AppendUint(out, seq, 36), '"')
+	return append(append(append(out, '"'), text...), '"')
 }
 
-// recover makes the socket of a connect call the one that its client was, if
-// it may be. The client is known by now.
-func (c *call) recover() {
+// restoreState makes the socket of a connect call the one that its client was,
+// if it has taken that up.
+func (c *call) restoreState() {
 	s := c.socket
 	r := s.recovery
-	if r == nil || r.claim == nil {
+	if r == nil || r.old == nil {
 		return
 	}
-	old, result := c.takeUp(r.claim)
-	r.claim = nil
-	s.ns.hub.counts.recoveries[result].Add(1)
-	if old == nil {
-		return
-	}
+	old := r.old
 	s.id = old.id
 	s.mu.Lock()
-	s.data = old.Data()
+	s.data, s.buckets = old.Data(), old.copyBuckets()
 	s.keepLocked(len(s.data))
 	s.mu.Unlock()
 	was := old.recovery
-	r.pid, r.old, r.recovered = was.pid, old, true
-	r.since, r.stays, r.appeared = was.since, was.stays, was.appeared
-	c.barRooms()
-	for _, room := range r.stays.rooms() {
-		c.joins = append(c.joins, Address{Name: room})
-	}
+	r.pid, r.recovered = was.pid, true
+	r.since, r.rooms, r.appeared = was.since, was.rooms.Clone(), was.appeared
+	c.revokeRooms()
+	c.joins = append(c.joins, r.rooms.Rooms()...)
 	s.ns.mu.Lock()
-	s.left = append(s.roomNamesLocked(), r.stays.rooms()...)
+	s.left = s.roomNamesLocked()
+	for _, a := range r.rooms.Rooms() {
+		s.left = append(s.left, a.Name)
+	}
 	s.ns.mu.Unlock()
 }
 
-// barRooms takes from a socket that is being recovered the rooms that it may
-// not be in any more.
-func (c *call) barRooms() {
+// revokeRooms takes from a socket that is being recovered the rooms that its
+// client chose and may not be in any more.
+func (c *call) revokeRooms() {
 	n := c.socket.ns
 	guard, ok := n.policy().(RoomGuard)
 	if !ok {
 		return
 	}
-	stays := &c.socket.recovery.stays
-	asked := map[string]bool{}
-	for _, st := range stays.list {
-		if asked[st.room] {
-			continue
-		}
-		asked[st.room] = true
-		if !guard.AllowsRoom(c, st.room) {
-			stays.bar(st.room, n.history.last())
+	rooms := &c.socket.recovery.rooms
+	for _, a := range rooms.Chosen() {
+		if !guard.AllowsRoom(c, a.Name) {
+			rooms.Revoke(a, n.history.last())
 		}
 	}
 }
 
-// takeUp finds the socket that the client was and takes it out of the history.
-// One whose connection has not ended yet loses it now: a phone that changes
-// networks is back before the server knows that it was gone.
-func (c *call) takeUp(cl *claim) (*Socket, recoveryResult) {
-	s := c.socket
+// takeUp finds the socket that the client of s claims to have been, and takes it
+// out of the history. The client is known by now. If that socket's connection
+// has not ended yet, it loses it: a phone that changes networks is back before
+// the server notices that it was gone.
+func (s *Socket) takeUp(b *engine.Batch) {
+	r := s.recovery
+	if r == nil || r.claim == nil {
+		return
+	}
+	result := s.settleClaim(b, r.claim)
+	r.claim = nil
+	s.ns.hub.counts.recoveries[result].Add(1)
+}
+
+func (s *Socket) settleClaim(b *engine.Batch, cl *claim) recoveryResult {
 	h := &s.ns.history
 	old := h.find(cl.pid)
 	switch {
 	case old == nil:
-		return nil, recoveryUnknown
+		return recoveryUnknown
 	case old.UserID() != s.UserID():
-		return nil, recoveryRefused
+		return recoveryRefused
 	case old.isJoined():
-		c.batched(func(b *engine.Batch) { old.leave(b, string(engine.TransportClose)) })
-		old.session.Close(engine.ForcedClose)
+		c := old.client()
+		old.leave(b, string(engine.TransportClose))
+		c.session.Close(engine.ForcedClose)
+		c.releaseUser()
 	}
 	from, result := h.take(old, cl)
-	if result != recovered {
-		return nil, result
+	if result == recovered {
+		s.recovery.old, s.recovery.from = old, from
 	}
-	s.recovery.from = from
-	return old, recovered
+	return result
 }
 
 func (s *Socket) isJoined() bool {
@@ -192,9 +268,9 @@ func (s *Socket) isJoined() bool {
 	return s.joined
 }
 
-// settleRecovery ends the socket that s has taken up, or would have if it had
-// been let in: then its policy is told that it is gone.
-func (s *Socket) settleRecovery(b *engine.Batch, letIn bool) {
+// settleRecovery ends what s has taken up, once it is known whether s was let in
+// or refused for good. Otherwise the client may try again.
+func (s *Socket) settleRecovery(b *engine.Batch, letIn, refused bool) {
 	r := s.recovery
 	if r == nil || r.old == nil {
 		return
@@ -205,33 +281,47 @@ func (s *Socket) settleRecovery(b *engine.Batch, letIn bool) {
 		s.ns.hub.release(s.ns) // what old's disconnect call would do
 		return
 	}
-	old.bow(b, old.recovery.lost.reason)
+	if !refused {
+		kept, evicted := s.ns.history.putBack(old)
+		evict(evicted)
+		if kept {
+			return
+		}
+	}
+	old.notifyDisconnect(b, old.recovery.lost.reason)
 }
 
 // resumeLocked gives a socket that has joined what it can be recovered by, and
 // its rooms if it was. The caller holds n.mu.
 func (n *Namespace) resumeLocked(s *Socket) {
 	r := s.recovery
-	if !r.recovered {
-		r.since = n.history.last()
-	}
 	n.history.know(s)
-	for _, room := range r.stays.rooms() {
-		n.joinLocked(s, room)
+	for _, a := range r.rooms.Rooms() {
+		n.joinLocked(s, a.Name, true)
 	}
 }
 
+// ownPlaces are where a socket gets what is sent, whatever its rooms.
+func (s *Socket) ownPlaces() []Address {
+	own := append(make([]Address, 0, 3), toAll, Address{SocketRoom, s.id})
+	if id := s.UserID(); id != "" {
+		own = append(own, Address{UserRoom, id})
+	}
+	return own
+}
+
 // noteJoinLocked and noteLeaveLocked note from when on and until when the socket
-// gets what goes to a room. They are called with Namespace.mu held.
-func (s *Socket) noteJoinLocked(room string) {
+// gets what goes to a room, and whether its client chose it. They are called with
+// Namespace.mu held.
+func (s *Socket) noteJoinLocked(room string, chosen bool) {
 	if s.recovery != nil {
-		s.recovery.stays.begin(room, s.ns.history.last())
+		s.recovery.rooms.Join(Address{Name: room}, s.ns.history.last(), chosen)
 	}
 }
 
 func (s *Socket) noteLeaveLocked(room string) {
 	if s.recovery != nil {
-		s.recovery.stays.end(room, s.ns.history.last(), s.ns.history.forgotten())
+		s.recovery.rooms.Leave(Address{Name: room}, s.ns.history.last(), s.ns.history.floor())
 	}
 }
 
@@ -243,6 +333,9 @@ func (s *Socket) gatherMissed() (ok bool) {
 	if r == nil || !r.recovered {
 		return true
 	}
+	if r.old.recovery.life != s.ns.history.lives() {
+		return false
+	}
 	r.missed, ok = s.ns.history.missed(r.from, s)
 	return ok
 }
@@ -253,7 +346,7 @@ func (s *Socket) replay(b *engine.Batch) {
 		return
 	}
 	for _, f := range s.recovery.missed {
-		s.session.Send(b, f)
+		s.session().Send(b, f)
 	}
 	s.recovery.missed = nil
 }
@@ -289,9 +382,9 @@ func (c *recoveryCounts) stats() map[string]uint64 {
 	return m
 }
 
-// offset is the packet p with the offset as its last argument.
-func offset(p *parser.Packet, seq uint64) *parser.Packet {
+// withOffset is the packet p with the text of an offset as its last argument.
+func withOffset(p *parser.Packet, text []byte) *parser.Packet {
 	with := *p
-	with.Args.JSON = appendOffset(p.Args.JSON, seq)
+	with.Args.JSON = appendOffset(p.Args.JSON, text)
 	return &with
 }

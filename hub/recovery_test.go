@@ -20,10 +20,15 @@ import (
 // keeper is a policy whose events do what their names say, and which notes who
 // comes and goes.
 type keeper struct {
-	mu     sync.Mutex
-	log    []string
-	refuse bool
-	banned string // a room that is not found again
+	mu      sync.Mutex
+	log     []string
+	refuse  bool
+	banned  string // a room that is not found again
+	forbids bool   // no room is
+
+	farewell string   // what is said when a socket has gone
+	waits    bool     // connect calls wait
+	waiting  hub.Call // the last that does
 }
 
 func (k *keeper) note(what string) {
@@ -34,6 +39,14 @@ func (k *keeper) note(what string) {
 
 func (k *keeper) Connect(c hub.Call) {
 	k.note(fmt.Sprintf("connect %v %s in %q", c.Peer().Recovered(), c.Peer().Data(), c.Peer().Rooms()[1:]))
+	k.mu.Lock()
+	if k.waits {
+		k.waiting = c
+		c.Suspend(true)
+		k.mu.Unlock()
+		return
+	}
+	k.mu.Unlock()
 	if k.refuse {
 		c.End(&hub.Refusal{Code: hub.Forbidden, Message: "Banned"})
 		return
@@ -43,10 +56,13 @@ func (k *keeper) Connect(c hub.Call) {
 
 func (k *keeper) Disconnect(c hub.Call) {
 	k.note("disconnect " + c.Reason())
+	if k.farewell != "" {
+		c.Emit(hub.Emission{Event: "news", Args: args(`"` + k.farewell + `"`), Scope: hub.ToAll})
+	}
 	c.End(nil)
 }
 
-func (k *keeper) AllowsRoom(_ hub.Call, room string) bool { return room != k.banned }
+func (k *keeper) AllowsRoom(_ hub.Call, room string) bool { return room != k.banned && !k.forbids }
 
 func (k *keeper) Event(c hub.Call) {
 	var list []string
@@ -57,7 +73,13 @@ func (k *keeper) Event(c hub.Call) {
 	var r *hub.Refusal
 	switch c.Name() {
 	case "join":
+		r = c.JoinChosen([]hub.Address{{Name: list[0]}})
+	case "assign": // by the server
 		r = c.Join([]hub.Address{{Name: list[0]}})
+	case "rate":
+		if !c.Take("rate", time.Hour, 1) {
+			r = &hub.Refusal{Code: hub.RateLimited, Message: "Too often"}
+		}
 	case "leave":
 		r = c.Leave([]hub.Address{{Name: list[0]}})
 	case "set":
@@ -70,6 +92,8 @@ func (k *keeper) Event(c hub.Call) {
 		r = c.Emit(hub.Emission{Event: "hint", Scope: hub.ToAll, Volatile: true})
 	case "to": // room, text
 		r = c.Emit(hub.Emission{Event: "news", Args: args(`"` + list[1] + `"`), Scope: hub.ToRooms, To: []hub.Address{{Name: list[0]}}})
+	case "others-to":
+		r = c.Emit(hub.Emission{Event: "news", Args: args(`"` + list[1] + `"`), Scope: hub.ToRooms, To: []hub.Address{{Name: list[0]}}, NotSelf: true})
 	case "private": // socket id, text
 		r = c.Emit(hub.Emission{Event: "news", Args: args(`"` + list[1] + `"`), Scope: hub.ToRooms, To: []hub.Address{{Kind: hub.SocketRoom, Name: list[0]}}})
 	case "except": // room, text
@@ -280,12 +304,13 @@ func TestRecovery(t *testing.T) {
 			b.does("to", "r", "after it left")
 			a.does("join", "q")
 			check(t, a.heard(), "one,two")
-			for _, offset := range []string{"0", "1", "2"} {
+			incarnation := a.offset[:8]
+			for _, offset := range []string{"0", "1"} {
 				a.breaks()
-				a.offset = offset
+				a.offset = incarnation + offset
 				check(t, a.visit(n).heard(), "one,two")
 			}
-			for _, offset := range []string{"zzzz", "-1", "no number", strings.Repeat("z", 20)} {
+			for _, offset := range []string{"1", incarnation, incarnation + "zzzz", incarnation + "-1", incarnation + "no number", incarnation + strings.Repeat("z", 20), "another01"} {
 				a.breaks()
 				a.offset = offset
 				if a.visit(n); a.recovered {
@@ -379,6 +404,41 @@ func TestRecovery(t *testing.T) {
 			b.does("to", "r", "secret")
 			b.does("to", "q", "two")
 			check(t, a.heard(), "two")
+		})
+	})
+
+	t.Run("a room that the server chose is no matter of allow_rooms", func(t *testing.T) {
+		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
+			a.does("assign", "r")
+			a.does("join", "q")
+			a.does("assign", "q") // its own choice first, then the server's, too
+			a.does("assign", "p")
+			a.does("join", "p")
+			a.breaks()
+			for _, room := range []string{"r", "q", "p"} {
+				b.does("to", room, room)
+			}
+			k.forbids = true
+			check(t, a.visit(n).heard(), "r,q,p")
+			k.forbids = false
+			a.breaks()
+			b.does("to", "r", "again")
+			k.forbids = true
+			check(t, a.visit(n).heard(), "again")
+		})
+	})
+
+	t.Run("what rate has taken is remembered", func(t *testing.T) {
+		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+			a := (&visitor{t: t}).visit(n)
+			for range 2 {
+				a.does("rate")
+				a.breaks()
+				a.visit(n)
+			}
+			a.Send(`421["rate"]`)
+			a.Expect(`431[{"error":"Too often","code":"RATE_LIMITED"}]`)
 		})
 	})
 

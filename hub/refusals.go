@@ -69,7 +69,7 @@ func (r *refusals) add(event string, code Code) {
 // refused counts a refusal and writes its line in the log.
 func (s *Socket) refused(event string, r *Refusal) {
 	s.ns.hub.refusals.add(event, r.Code)
-	s.client.logRefusal(event, s.ns.name, s, r)
+	s.client().logRefusal(event, s.ns.name, s, r)
 }
 
 // maxReason bounds the text of a refusal in the log: a schema's message names

@@ -16,13 +16,11 @@ import (
 // Socket is one client in one namespace.
 type Socket struct {
 	// Static after construction.
-	id      string
-	ns      *Namespace
-	client  *client
-	session *engine.Session // client.session, one step nearer
-	auth    []byte          // what came with CONNECT, without secrets; nil if nothing
-
+	id       string
+	ns       *Namespace
 	recovery *recoverable // nil: it cannot be recovered
+
+	via atomic.Pointer[client] // whose connection it has: the hub's detached one when it is lost
 
 	// Set before the policy hears of the socket, then changed by auth-refresh
 	// alone, with mu held. Its ID stays the same.
@@ -37,6 +35,7 @@ type Socket struct {
 	standing standing
 	running  bool // a call holds the lane
 	mu       sync.Mutex
+	auth     []byte  // what came with CONNECT, without secrets; nil if nothing
 	kept     int32   // bytes of auth and data that count as memory
 	waiting  []*call // what comes after it
 	bytes    int     // size of the waiting events
@@ -63,6 +62,9 @@ type ask struct {
 	timer *time.Timer // nil until the question is on its way; guarded by Socket.mu
 	then  func(parser.Args, *Refusal)
 }
+
+func (s *Socket) client() *client          { return s.via.Load() }
+func (s *Socket) session() *engine.Session { return s.via.Load().session }
 
 // ID is the socket's public id.
 func (s *Socket) ID() string { return s.id }
@@ -94,10 +96,16 @@ func (s *Socket) Data() []byte {
 var emptyObject = []byte("{}")
 
 // Handshake is what the client said of itself when it connected, as a JSON
-// object with the keys that Socket.IO's handshake has.
+// object with the keys that Socket.IO's handshake has. That of a lost socket
+// has its address and nothing else.
 func (s *Socket) Handshake() []byte {
-	head := s.session.Handshake().JSON
-	body := s.auth
+	s.mu.Lock()
+	c, body := s.client(), s.auth
+	s.mu.Unlock()
+	if c == s.ns.hub.detached {
+		return s.lostHandshake()
+	}
+	head := c.session.Handshake().JSON
 	if body == nil {
 		body = emptyObject
 	}
@@ -218,10 +226,10 @@ func (s *Socket) send(b *engine.Batch, p parser.Packet) {
 	if h := &s.ns.history; p.Type == parser.Event && p.ID == parser.NoID && h.on() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		o.offset = h.seq // else a client could take another string for one
+		h.stampLocked(o, h.log.Last()) // else a client could take another string for one
 	}
 	if s.joined {
-		o.deliver(b, s.session, s.client.codec)
+		o.deliver(b, s.session(), s.client().codec)
 	}
 }
 
@@ -234,7 +242,7 @@ func (s *Socket) refuse(b *engine.Batch, event string, ackID int64, r *Refusal) 
 	}
 	code := string(r.Code)
 	switch {
-	case s.client.codec == plainJSON:
+	case s.client().codec == plainJSON:
 		s.send(b, parser.Packet{Type: parser.PlainError, ID: ackID, Data: object("code", code, "message", r.Message)})
 	case ackID == parser.NoID:
 		body := object("code", code, "message", r.Message, "event", event)
@@ -273,10 +281,11 @@ func (s *Socket) depart(how standing) {
 // events that it sent before have run. Only the first call does anything.
 func (s *Socket) leave(b *engine.Batch, reason string) {
 	s.depart(departed)
-	became := s.ns.remove(s, reason)
+	became, evicted := s.ns.remove(s, reason)
 	if became == notThere {
 		return
 	}
+	evict(evicted)
 	s.mu.Lock()
 	asks := s.asks
 	s.ns.hub.engine.Hold(budget.Waiting, -s.asked-len(asks)*eventCost)
@@ -292,13 +301,14 @@ func (s *Socket) leave(b *engine.Batch, reason string) {
 	}
 	if became == kept {
 		s.stopAllTyping(b)
+		s.detach()
 		return
 	}
-	s.bow(b, reason)
+	s.notifyDisconnect(b, reason)
 }
 
-// bow tells the policy that a socket has gone for good.
-func (s *Socket) bow(b *engine.Batch, reason string) {
+// notifyDisconnect tells the policy that a socket has gone for good.
+func (s *Socket) notifyDisconnect(b *engine.Batch, reason string) {
 	s.ns.memos.forget(s)
 	c := newCall(s, disconnectCall)
 	c.reason = reason
@@ -333,7 +343,7 @@ func (s *Socket) startAsk(id int64, timeout time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if a := s.asks[id]; a != nil {
-		a.timer = time.AfterFunc(timeout, func() { s.ns.hub.guard("ask", s.session, func() { s.expireAsk(id) }) })
+		a.timer = time.AfterFunc(timeout, func() { s.ns.hub.guard("ask", s.session(), func() { s.expireAsk(id) }) })
 	}
 }
 

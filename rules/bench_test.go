@@ -19,6 +19,7 @@ type nullCall struct {
 }
 
 func (c *nullCall) Peer() hub.Peer                                 { return &c.peer }
+func (c *nullCall) JoinChosen([]hub.Address) *hub.Refusal          { return nil }
 func (c *nullCall) Join([]hub.Address) *hub.Refusal                { return nil }
 func (c *nullCall) Leave([]hub.Address) *hub.Refusal               { return nil }
 func (c *nullCall) Emit(hub.Emission) *hub.Refusal                 { return nil }

@@ -13,6 +13,7 @@ import (
 
 // fakeCall records what a rule does, one line for each call.
 type fakeCall struct {
+	chosen []string // by the client
 	peer   fakePeer
 	name   string
 	args   parser.Args
@@ -108,6 +109,11 @@ func (c *fakeCall) Join(rooms []hub.Address) *hub.Refusal {
 	}
 	c.record("join %s", roomNames(rooms))
 	return nil
+}
+
+func (c *fakeCall) JoinChosen(rooms []hub.Address) *hub.Refusal {
+	c.chosen = append(c.chosen, roomNames(rooms))
+	return c.Join(rooms)
 }
 
 func (c *fakeCall) Leave(rooms []hub.Address) *hub.Refusal {

@@ -53,7 +53,7 @@ func (s *Join) compile(c *compiler) error {
 	if err != nil {
 		return err
 	}
-	j := &joining{rooms: rooms}
+	j := &joining{rooms: rooms, chosen: fromClient}
 	if fromClient {
 		j.allow = c.set.allow
 	}
@@ -74,6 +74,7 @@ func (s *Join) compile(c *compiler) error {
 // joining is a compiled Join.
 type joining struct {
 	rooms   targets
+	chosen  bool      // by the client
 	allow   condition // nil if every room is allowed
 	refused *variable // nil if one refused room refuses all
 	trace   Tracer
@@ -92,7 +93,7 @@ func (j *joining) all(r *run) *hub.Refusal {
 			return errNotAllowed
 		}
 	}
-	return r.call.Join(to)
+	return j.join(r, to)
 }
 
 // some joins the rooms that the socket may be in, and keeps the names of the
@@ -121,11 +122,18 @@ func (j *joining) some(r *run) *hub.Refusal {
 	if j.trace != nil {
 		j.trace.Let(j.refused.name, slices.Concat([]byte{'['}, refused, []byte{']'}))
 	}
-	return r.call.Join(allowed)
+	return j.join(r, allowed)
 }
 
-// AllowsRoom asks allow_rooms about a room that a socket is to find again,
-// whoever chose it. It implements hub.RoomGuard.
+func (j *joining) join(r *run, rooms []hub.Address) *hub.Refusal {
+	if j.chosen {
+		return r.call.JoinChosen(rooms)
+	}
+	return r.call.Join(rooms)
+}
+
+// AllowsRoom asks allow_rooms about a room that a client chose and its socket is
+// to find again. It implements hub.RoomGuard.
 func (s *Set) AllowsRoom(c hub.Call, room string) bool {
 	if s.allow == nil {
 		return true

@@ -115,6 +115,8 @@ func (c *call) Typing(start bool, room hub.Address, a parser.Args) *hub.Refusal 
 	return nil
 }
 
+func (c *call) JoinChosen(rooms []hub.Address) *hub.Refusal { return c.Join(rooms) }
+
 func (c *call) Join(rooms []hub.Address) *hub.Refusal {
 	if r := hub.CheckRooms(rooms); r != nil {
 		return r
