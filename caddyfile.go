@@ -176,6 +176,11 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := h.checkIdentity(); err != nil {
 		return d.WrapErr(err)
 	}
+	if h.Limits != nil { // else the ceiling depends on the machine
+		if err := h.Recovery.fits(h.Limits.Memory); err != nil {
+			return d.WrapErr(err)
+		}
+	}
 	return h.checkRules()
 }
 

@@ -71,10 +71,11 @@ type Limits struct {
 	// The bytes that clients together may make the process hold: messages that
 	// they have not taken, input that is not complete, events that wait,
 	// handshakes, rooms and data of sockets, batches, answers that dedupe keeps,
-	// presence and its announcements. Near it, from 80 % on, new connections are
-	// refused and volatile events are dropped; beyond it, the clients that have
-	// left most unread are disconnected as slow consumers; the rest goes as its
-	// own limits and times have it. It is compared with what all hubs hold.
+	// presence and its announcements, and what is kept for recovery, which is
+	// forgotten from 70 % on. Near it, from 80 % on, new connections are refused
+	// and volatile events are dropped; beyond it, the clients that have left most
+	// unread are disconnected as slow consumers; the rest goes as its own limits
+	// and times have it. It is compared with what all hubs hold.
 	// Default: half of the process's memory limit (GOMEMLIMIT), which Caddy sets
 	// to 90 % of what its container or machine has; without one, 1 GB.
 	Memory int `json:"memory,omitempty"`

@@ -8,6 +8,7 @@
 package realtime
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -135,7 +136,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 func (h *Handler) provision(ctx caddy.Context) error {
 	h.setDefaults()
-	if err := h.check(); err != nil {
+	if err := cmp.Or(h.check(), h.Recovery.fits(h.Limits.orDefaults().Memory)); err != nil {
 		return err
 	}
 	agreed, err := h.agreement() // before the modules' JSON is taken

@@ -2,12 +2,14 @@ package realtime
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/recovery"
 )
 
 // Recovery is Socket.IO's connection state recovery: a client whose connection
@@ -18,11 +20,15 @@ type Recovery struct {
 	// 24h. Until then `on disconnect` waits.
 	Window caddy.Duration `json:"window,omitempty"`
 
-	// How many bytes of events are kept for that, and half of that for sockets;
-	// the oldest events are forgotten first. Default: 64000000, but at most a
-	// quarter of the limit `memory`.
+	// The bytes of events that all hubs of the process together keep for that, and
+	// half of that for sockets, a sixteenth of it for one user or address. Beyond,
+	// the oldest events of the rooms that have most are forgotten. At most the
+	// limit `memory`. Default: 64000000, but at most a quarter of `memory`.
 	Memory int `json:"memory,omitempty"`
 }
+
+// processRecovery is what all hubs keep for it together.
+var processRecovery recovery.Budget
 
 const (
 	minRecovery, maxRecovery = time.Second, 24 * time.Hour
@@ -42,13 +48,22 @@ func (r *Recovery) check() error {
 	return nil
 }
 
+// fits checks the memory against the ceiling for all that clients make the
+// process hold; 0: none.
+func (r *Recovery) fits(ceiling int) error {
+	if r != nil && ceiling > 0 && r.Memory > ceiling {
+		return fmt.Errorf("recovery: %d bytes of memory are more than the limit memory of %d allows all clients together: lower the one, or raise the other", r.Memory, ceiling)
+	}
+	return nil
+}
+
 // config is for a hub whose clients may make the process hold ceiling bytes; 0:
 // any.
 func (r *Recovery) config(ceiling int) hub.RecoveryConfig {
 	if r == nil {
-		return hub.RecoveryConfig{}
+		return hub.RecoveryConfig{Budget: &processRecovery}
 	}
-	c := hub.RecoveryConfig{Window: time.Duration(r.Window), Bytes: r.Memory}
+	c := hub.RecoveryConfig{Window: time.Duration(r.Window), Bytes: r.Memory, Budget: &processRecovery}
 	if c.Bytes == 0 && ceiling > 0 {
 		c.Bytes = min(recoveryMemory, ceiling/4)
 	}
