@@ -76,13 +76,18 @@ func library() []cel.EnvOption {
 // libraries as far as they are linear (see boundCalls and checkCalls), and
 // ours.
 func newEnv() (*cel.Env, error) {
+	known, err := types.NewRegistry()
+	if err != nil {
+		return nil, fmt.Errorf("setting up CEL: %w", err)
+	}
 	opts := append(library(),
+		cel.CustomTypeProvider(socketTypes{known}),
 		cel.Variable("args", cel.ListType(cel.DynType)),
 		cel.Variable("data", cel.DynType),
 		cel.Variable("event", cel.StringType),
 		cel.Variable("nsp", cel.StringType),
 		cel.Variable("reason", cel.StringType),
-		cel.Variable("socket", cel.DynType),
+		cel.Variable("socket", socketType),
 		cel.Variable("user", cel.DynType), // a map type would refuse user == null
 		cel.Variable("sender", cel.StringType),
 		cel.Variable("now", cel.IntType),

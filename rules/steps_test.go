@@ -96,7 +96,6 @@ func TestSteps(t *testing.T) {
 			`ack ["test","/","","` + socketID + `","` + socketID + `",false,true]`},
 		{"socket", "ack socket.rooms socket.handshake.query socket.handshake.auth.n", ``, `ack ["` + socketID + `"],{"v":"1"},7`},
 		{"whole socket", "ack socket", ``, `ack {"id":"` + socketID + `","rooms":["` + socketID + `"],"data":{},"recovered":false,"handshake":{"address":"127.0.0.1","query":{"v":"1"},"auth":{"n":7}}}`},
-		{"socket has no such field", "ack socket.sid", ``, `refused INVALID: Missing field sid`},
 		{"now", "require `now > 1500000000000 && now - now == 0 && now / 1000 > 1`", ``, ``},
 		{"functions", "ack `in_room(socket_room(socket.id))` `in_room(\"x\")` `member_count(\"abc\")` `size(uuid())`", ``, `ack true,false,3,36`},
 		{"whole numbers", "ack `data[0] + 1` `double(data[1]) * 2.0` `data[0] < data[1]`", `[1,1.5]`, `ack 2,3,true`},
