@@ -7,11 +7,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-realtime/realtime/rules"
 )
 
 // once refuses options that are given twice in one block: option → place.
@@ -169,29 +170,15 @@ func rateArgs(args []string, amount func(string) (int, error)) (r Rate, err erro
 // duration is a positive one; days are "1d".
 func duration(s string) (caddy.Duration, error) {
 	v, err := caddy.ParseDuration(s)
-	switch {
-	case err != nil && isNumber(s):
-		return 0, fmt.Errorf("%q has no unit: %s milliseconds are written %s, %s seconds %ss", s, s, milliseconds(s), s, s)
+	switch _, number := strconv.Atoi(s); {
+	case err != nil && number == nil:
+		return 0, rules.NoUnit(s)
 	case err != nil:
 		return 0, fmt.Errorf("%q is not a duration; write it as 500ms, 25s, 2m, 1h or 1d", s)
 	case v <= 0:
 		return 0, fmt.Errorf("the duration %q must be greater than 0", s)
 	}
 	return caddy.Duration(v), nil
-}
-
-func isNumber(s string) bool {
-	_, err := strconv.Atoi(s)
-	return err == nil
-}
-
-// milliseconds are those of a Node option, as a duration: 25000 are 25s.
-func milliseconds(n string) string {
-	d, err := time.ParseDuration(n + "ms")
-	if err != nil || d%time.Second != 0 {
-		return n + "ms"
-	}
-	return strconv.Itoa(int(d/time.Second)) + "s"
 }
 
 // maxAmount is what JSON, into which Caddy translates a Caddyfile, carries as

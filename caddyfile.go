@@ -376,7 +376,8 @@ func (n *Namespace) unmarshalOn(d *caddyfile.Dispenser) error {
 	line := ruleLine(d)
 	on, events := line.Tokens[0], line.Tokens[1:]
 	if len(events) == 0 {
-		return d.Err("on: the name of the event is missing")
+		_, err := rules.ParseRule(line) // whose error has the place of the line
+		return err
 	}
 	for _, event := range events {
 		rule, err := rules.ParseRule(rules.Line{Tokens: []rules.Token{on, event}, Block: line.Block})

@@ -65,8 +65,8 @@ func TestLintsOfJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `origins: origins *: pages of every website can connect in the name of their visitors; name the origins that may
-on[0].steps[0]: a client may send to any room; require in_room(data.room) before, or set allow_rooms
-namespace /mixed: on[0].steps[0]: user is null for anonymous clients; test user != null before, or use sender
+on[0].steps[0]: a client can send to any room; require in_room(data.room) before, or set allow_rooms
+namespace /mixed: on[0].steps[0]: user is null for anonymous clients; require user != null before, or write sender
 `
 	if got := lines(provision(t, h).warnings); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

@@ -53,6 +53,10 @@ func (a Address) check() *Refusal {
 	return nil
 }
 
+// Reserved reports whether a plain name is that of a user's or a socket's own
+// room, which only their addresses name.
+func Reserved(room string) bool { return reserved(room) }
+
 // Resolve makes e what Call.Emit of that socket sends, or returns why it is
 // refused. Plain names of the socket's own addresses, as `socket.rooms` has
 // them, become these addresses. The lists in e are not changed.

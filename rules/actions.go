@@ -31,7 +31,7 @@ var actions = map[string]func() Action{
 func newAction(name string) (Action, error) {
 	create := actions[name]
 	if create == nil {
-		return nil, fmt.Errorf("unknown step %s%s", name, Suggest(name, "the steps", StepNames()))
+		return nil, fmt.Errorf("unknown step %s%s", name, unknownStep(name))
 	}
 	return create(), nil
 }

@@ -63,7 +63,11 @@ type Set struct {
 	log                 *slog.Logger
 	anonymity           Anonymity
 	warnings            []Warning
-	trace               Tracer // or nil
+	toUsers             []string        // where user.id is a target
+	joinsUsers          bool            // a rule joins such a room
+	reads               []dataRead      // of socket.data
+	sets                map[string]bool // keys of socket.data
+	trace               Tracer          // or nil
 }
 
 var (
@@ -109,7 +113,7 @@ func Compile(own []Rule, presets [][]Rule, o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{events: map[string]*code{}, reserved: maps.Clone(ownEvents), log: o.Logger, anonymity: o.Anonymity, trace: o.Trace}
+	s := &Set{events: map[string]*code{}, sets: map[string]bool{}, reserved: maps.Clone(ownEvents), log: o.Logger, anonymity: o.Anonymity, trace: o.Trace}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -138,6 +142,7 @@ func Compile(own []Rule, presets [][]Rule, o Options) (*Set, error) {
 			return nil, err
 		}
 	}
+	s.warnOfUnset()
 	return s, nil
 }
 
@@ -192,7 +197,7 @@ func unique(rules []Rule, own bool) ([]placedRule, error) {
 		where := r.at.or(path)
 		before, twice := find(out, r.Event)
 		if twice && (own || kindOf(r.Event) == eventRule) {
-			return nil, placed(where, "on %s: there is another rule for it at %s", r.Event, before.where)
+			return nil, placed(where, "on %s: the event has another rule at %s; merge the two", r.Event, before.where)
 		}
 		out = append(out, placedRule{r, path, where})
 	}
@@ -255,12 +260,15 @@ func (s *Set) code(event string) *code {
 func checkEvent(event string) error {
 	switch {
 	case event == "":
-		return errors.New("an event is missing")
+		return errors.New("the event is missing")
 	case len(event) > maxEventName:
-		return errors.New("the name of an event is too long")
+		return errors.New("the name of the event is longer than 128 bytes")
 	case event == "connect", event == "disconnect", event == "auth-refresh":
 		return nil
 	case parser.IsReserved(event), ownEvents[event]:
+		if hint := eventHints[event]; hint != "" {
+			return errors.New("clients cannot send it; " + hint)
+		}
 		return errors.New("clients cannot send an event of this name")
 	}
 	return nil
@@ -291,13 +299,16 @@ type compiler struct {
 	end  *int   // the program counter behind the rule
 	path string // of the present step, were it JSON
 
-	where   string  // of the present step
-	depth   int     // of the present step: how many ifs it stands in
-	last    *source // the expression checked last
-	facts   facts   // of last
-	event   string  // of the rule
-	buckets int     // of its rates so far
-	dedupes bool    // it has a dedupe
+	where    string  // of the present step
+	depth    int     // of the present step: how many ifs it stands in
+	last     *source // the expression checked last
+	facts    facts   // of last
+	doubts   doubts  // of last
+	reserved string  // a room in last that is refused
+	schema   bool    // the rule has a schema
+	event    string  // of the rule
+	buckets  int     // of its rates so far
+	dedupes  bool    // it has a dedupe
 }
 
 func (c *compiler) add(o op) {
@@ -314,7 +325,7 @@ func (c *compiler) block(steps []Step, path string) error {
 		where := s.at.or(c.path)
 		c.where = where
 		if s.Action == nil {
-			return placed(where, "a step without an action")
+			return placed(where, "the step is missing")
 		}
 		c.traced(s)
 		c.depth++ // of the steps in it
@@ -348,14 +359,14 @@ var identifierForm = regexp.MustCompile(`^[_a-zA-Z][_a-zA-Z0-9]*$`)
 // declare makes v a variable of the steps that follow, and gives it a slot.
 func (c *compiler) declare(v *variable, typ *cel.Type) error {
 	if !identifierForm.MatchString(v.name) {
-		return fmt.Errorf("%s is no CEL identifier", v.name)
+		return fmt.Errorf("%s cannot be a name; write letters, digits and _, beginning with a letter", v.name)
 	}
 	_, known := roots[v.name]
 	if _, declared := c.vars[v.name]; known || declared || typeNames[v.name] {
-		return fmt.Errorf("%s is a variable already", v.name)
+		return fmt.Errorf("%s is already a variable; choose another name", v.name)
 	}
 	if _, issues := c.env.Parse(v.name); issues.Err() != nil {
-		return fmt.Errorf("%s is a reserved word of CEL", v.name)
+		return fmt.Errorf("%s is a reserved word; choose another name", v.name)
 	}
 	env, err := c.env.Extend(cel.Variable(v.name, typ))
 	if err != nil {
@@ -375,13 +386,13 @@ func (c *compiler) declare(v *variable, typ *cel.Type) error {
 // check parses and type-checks an expression.
 func (c *compiler) check(text string) (*source, error) {
 	if text == "" {
-		return nil, errors.New("an expression is missing")
+		return nil, errors.New("the expression is missing")
 	}
 	src, err := c.scope.check(text)
 	if err != nil {
 		return nil, err
 	}
-	c.last, c.facts = src, src.facts()
+	c.last, c.facts, c.doubts, c.reserved = src, src.facts(), src.doubts(), src.reservedRoom()
 	return src, nil
 }
 
@@ -391,11 +402,14 @@ func (c *compiler) condition(text string) (condition, error) {
 		return nil, err
 	}
 	if k := src.out.Kind(); k != types.BoolKind && k != types.DynKind {
-		return nil, fmt.Errorf("%s: a condition must be true or false, this is %s", text, src.out)
+		return nil, mustBeBool(text, src.out)
 	}
 	cond, err := src.condition(src.ast.Expr())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", text, err)
+	}
+	if c.where != "" {
+		c.warnOfDoubts(true)
 	}
 	return cond, nil
 }
@@ -407,8 +421,9 @@ func (c *compiler) emitter(text string) (emitter, error) {
 	}
 	c.warnOfUser()
 	if k := src.out.Kind(); k == types.TypeKind || k == types.OpaqueKind {
-		return nil, fmt.Errorf("%s: JSON has no value for %s", text, src.out)
+		return nil, fmt.Errorf("%s: a value of type %s cannot be sent", text, src.out)
 	}
+	c.warnOfDoubts(false)
 	e, err := src.emitter(src.ast.Expr())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", text, err)
@@ -432,8 +447,9 @@ func (c *compiler) targets(text string) (t targets, fromClient bool, err error) 
 		}
 		fallthrough
 	default:
-		return nil, false, fmt.Errorf("%s: a room is a string, an int, an address or a list of them, this is %s", text, src.out)
+		return nil, false, fmt.Errorf("%s: a room must be a string, a whole number, an address or a list of them, not %s", text, src.out)
 	}
+	c.warnOfDoubts(false)
 	if t, err = src.targets(); err != nil {
 		return nil, false, fmt.Errorf("%s: %w", text, err)
 	}

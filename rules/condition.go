@@ -23,6 +23,9 @@ type condition func(r *run) (bool, error)
 // CEL's; the rest is CEL's.
 func (s *source) condition(e ast.Expr) (condition, error) {
 	if p := s.path(e, nil); p != nil {
+		if p.root == rootUser && len(p.steps) == 0 {
+			return nil, errUserCondition
+		}
 		return p.condition, nil
 	}
 	if e.Kind() == ast.CallKind {

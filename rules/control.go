@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -43,7 +44,7 @@ func codeNames() string {
 }
 
 func (s *Require) parse(l *reader) (err error) {
-	if s.Condition, err = l.expr("a condition"); err != nil || !l.more() {
+	if s.Condition, err = l.expr("the condition"); err != nil || !l.more() {
 		return err
 	}
 	if s.Message, err = l.text("the message"); err != nil || !l.more() {
@@ -51,18 +52,22 @@ func (s *Require) parse(l *reader) (err error) {
 	}
 	code, err := l.word("the code")
 	s.Code = hub.Code(code)
+	if err == nil && l.more() {
+		err = fmt.Errorf("unexpected %q; a message with spaces must be in double quotes", l.tokens[0].Text)
+	}
 	return err
 }
 
 func (s *Require) compile(c *compiler) error {
 	if s.Code != "" && !codes[s.Code] {
-		return fmt.Errorf("unknown code %s; a message of several words stands in double quotes, and codes are %s", s.Code, codeNames())
+		return fmt.Errorf("unknown code %s; a message with spaces must be in double quotes, and the codes are %s", s.Code, codeNames())
 	}
 	when, err := c.condition(s.Condition)
 	if err != nil {
 		return err
 	}
 	c.learn(true)
+	c.warnOfTemplate(s.Message)
 	no := hub.Refusal{Code: hub.Invalid, Message: msgInvalid, Rule: c.where}
 	if s.Code != "" {
 		no.Code = s.Code
@@ -99,7 +104,7 @@ type If struct {
 }
 
 func (s *If) parse(l *reader) (err error) {
-	if s.Condition, err = l.expr("a condition"); err != nil {
+	if s.Condition, err = l.expr("the condition"); err != nil {
 		return err
 	}
 	s.Steps, err = parseSteps(l.block)
@@ -109,7 +114,7 @@ func (s *If) parse(l *reader) (err error) {
 
 func (s *If) compile(c *compiler) error {
 	if len(s.Steps) == 0 {
-		return errors.New("steps are missing: they stand in braces behind the condition, one a line")
+		return errors.New("the steps are missing; write: if <condition> { … }, with each step on a line of its own")
 	}
 	when, err := c.condition(s.Condition)
 	if err != nil {
@@ -149,7 +154,7 @@ func (*Ignore) parse(*reader) error { return nil }
 
 func (*Ignore) compile(c *compiler) error {
 	if c.kind == connectRule {
-		return errors.New("connect must be answered; use require")
+		return errors.New("a connect must be answered; require refuses it")
 	}
 	end := c.end
 	c.add(func(r *run) *hub.Refusal {
@@ -207,21 +212,28 @@ type SetData struct {
 }
 
 func (s *SetData) parse(l *reader) (err error) {
-	if s.Key, err = l.word("a key"); err != nil {
+	if s.Key, err = l.word("the key"); err != nil {
 		return err
 	}
-	s.Value, err = l.expr("a value")
+	s.Value, err = l.expr("the value")
 	return err
 }
 
+// dataKey is a key as it is read, not as it is set.
+var dataKey = regexp.MustCompile(`^(?:socket\.)?data\.(.+)$`)
+
 func (s *SetData) compile(c *compiler) error {
 	if s.Key == "" {
-		return errors.New("a key is missing")
+		return errors.New("the key is missing")
+	}
+	if key := dataKey.FindStringSubmatch(s.Key); key != nil {
+		return fmt.Errorf("write the key alone, as in: set %s %s; its value is then socket.data.%s", key[1], s.Value, key[1])
 	}
 	value, err := c.value(s.Value)
 	if err != nil {
 		return err
 	}
+	c.set.sets[s.Key] = true
 	c.add(func(r *run) *hub.Refusal {
 		args, err := value.build(r)
 		if err != nil {
@@ -250,7 +262,7 @@ const (
 )
 
 func (s *Log) parse(l *reader) (err error) {
-	s.Value, err = l.expr("a value")
+	s.Value, err = l.expr("the value")
 	return err
 }
 

@@ -26,23 +26,23 @@ type Dedupe struct {
 }
 
 func (s *Dedupe) parse(l *reader) (err error) {
-	if s.Key, err = l.expr("a key"); err != nil {
+	if s.Key, err = l.expr("the key"); err != nil {
 		return err
 	}
-	s.TTL, err = l.duration("how long answers are repeated")
+	s.TTL, err = l.duration("the time for which answers are kept")
 	return err
 }
 
-var errKeyForm = &hub.Refusal{Code: hub.Invalid, Message: "Key required", Cause: errors.New("the key of dedupe is neither a string nor a number")}
+var errKeyForm = &hub.Refusal{Code: hub.Invalid, Message: "Key required", Cause: errors.New("the key of dedupe must be a string or a number")}
 
 func (s *Dedupe) compile(c *compiler) error {
 	switch {
 	case c.kind != eventRule:
 		return errOnlyEvents
 	case c.dedupes:
-		return errors.New("a rule has one dedupe")
+		return errors.New("a rule can have only one dedupe")
 	case s.TTL <= 0:
-		return errors.New("answers must be kept for some time")
+		return errors.New("the time for which answers are kept must be greater than 0")
 	}
 	c.dedupes = true
 	key, err := c.value(s.Key)

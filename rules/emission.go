@@ -24,13 +24,13 @@ const maxEventName = 128 // bytes
 func (c *compiler) emission(s *Emit, notSelf bool) (e emission, err error) {
 	switch {
 	case s.Event == "":
-		return e, errors.New("an event is missing")
+		return e, errors.New("the event is missing")
 	case s.Event == "*" && c.kind != eventRule:
-		return e, errors.New("* as a name stands for a client's event, and here is none")
+		return e, errors.New("* stands for the name of the client's event; write a name here")
 	case parser.IsReserved(s.Event):
-		return e, fmt.Errorf("%s is reserved by Socket.IO: clients would disconnect", s.Event)
+		return e, fmt.Errorf("the name %s is reserved by Socket.IO; choose another", s.Event)
 	case len(s.Event) > maxEventName:
-		return e, errors.New("the name of an event is too long")
+		return e, errors.New("the name of the event is longer than 128 bytes")
 	}
 	e = emission{event: s.Event, notSelf: notSelf, volatile: s.Volatile}
 	if s.Event == "*" {
@@ -50,6 +50,10 @@ func (c *compiler) emission(s *Emit, notSelf bool) (e emission, err error) {
 			return e, err
 		}
 		c.warnOfTargets()
+		c.warnOfUserID()
+		if err = c.checkRooms(); err != nil {
+			return e, err
+		}
 	}
 	if s.Except != "" {
 		e.except, _, err = c.targets(s.Except)
@@ -98,7 +102,7 @@ func (c *compiler) args(exprs []string) (argList, error) {
 	return list, nil
 }
 
-var errOneValue = errors.New("one value is expected, args... may be several; write args for the list")
+var errOneValue = errors.New("args... may be several values, and only one is allowed here; write args for the list")
 
 // value compiles an expression for exactly one value.
 func (c *compiler) value(text string) (argList, error) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -48,7 +47,7 @@ type source struct {
 func (s scope) check(text string) (*source, error) {
 	checked, issues := s.env.Compile(text)
 	if issues.Err() != nil {
-		return nil, explain(text, issues.Errors()[0].Message)
+		return nil, s.explain(text, issues.Errors()[0].Message)
 	}
 	if err := checkCalls(checked.NativeRep().Expr()); err != nil {
 		return nil, fmt.Errorf("%s: %w", text, err)
@@ -56,20 +55,6 @@ func (s scope) check(text string) (*source, error) {
 	src := &source{scope: s, ast: checked.NativeRep(), out: checked.OutputType()}
 	s.walk(src.ast.Expr(), nil, func(_ ast.Expr, p *path) { src.fromClient = src.fromClient || p.fromClient() })
 	return src, nil
-}
-
-// explain makes an error of CEL's a line, with what is most likely wrong.
-func explain(text, message string) error {
-	message, _, _ = strings.Cut(message, "\n")
-	if name, ok := strings.CutPrefix(message, "undeclared reference to '"); ok {
-		name, _, _ = strings.Cut(name, "'")
-		return fmt.Errorf("%s: undeclared name %s; quote it if it is a string: %q", text, name, name)
-	}
-	if strings.HasPrefix(message, "Syntax error") {
-		message, _, _ = strings.Cut(message, " expecting")
-		return fmt.Errorf("%s: %s; an expression with spaces or quotes stands in backticks", text, message)
-	}
-	return fmt.Errorf("%s: %s", text, message)
 }
 
 // path returns the selection that e is, or nil. The names in hidden are
@@ -187,10 +172,10 @@ func (s *source) mapLiteral(m ast.MapExpr) (emitter, error) {
 	for _, e := range m.Entries() {
 		key, ok := e.AsMapEntry().Key().AsLiteral().(types.String)
 		if !ok {
-			return nil, errors.New("the keys of a map must be strings")
+			return nil, errors.New("the keys of a map must be strings in quotes")
 		}
 		if seen[key] {
-			return nil, fmt.Errorf("a map has the key %q twice", string(key))
+			return nil, fmt.Errorf("the map has the key %q twice", string(key))
 		}
 		seen[key] = true
 		v, err := s.emitter(e.AsMapEntry().Value())

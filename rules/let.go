@@ -24,10 +24,10 @@ type Let struct {
 }
 
 func (s *Let) parse(l *reader) (err error) {
-	if s.Name, err = l.word("a name"); err != nil {
+	if s.Name, err = l.word("the name"); err != nil {
 		return err
 	}
-	s.Value, err = l.expr("a value")
+	s.Value, err = l.expr("the value")
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -27,11 +28,11 @@ type Line struct {
 // Expressions are kept as text: Compile checks them.
 func ParseRule(l Line) (Rule, error) {
 	if len(l.Tokens) == 0 || l.Tokens[0].Text != "on" {
-		return Rule{}, errors.New("a rule begins with on")
+		return Rule{}, errors.New("a rule must begin with on")
 	}
 	rule := Rule{at: l.Tokens[0].position()}
 	if len(l.Tokens) != 2 {
-		return Rule{}, placed(rule.at.or(""), "on: exactly one event is expected")
+		return Rule{}, placed(rule.at.or(""), "on: write exactly one event, as in: on hello { … }")
 	}
 	event, err := word(l.Tokens[1])
 	if err != nil {
@@ -56,7 +57,7 @@ func parseSteps(block []Line) ([]Step, error) {
 
 func parseStep(l Line) (Step, error) {
 	if len(l.Tokens) == 0 {
-		return Step{}, errors.New("an empty line as a step")
+		return Step{}, errors.New("the step has no name")
 	}
 	name, at := l.Tokens[0].Text, l.Tokens[0].position()
 	action, err := newAction(name)
@@ -71,7 +72,7 @@ func parseStep(l Line) (Step, error) {
 	case err != nil:
 		return Step{}, placed(at.or(""), "%s: %w", name, err)
 	case r.more():
-		return Step{}, placed(at.or(""), "%s: unexpected %s; an expression with spaces or quotes stands in backticks", name, r.tokens[0].Text)
+		return Step{}, placed(at.or(""), "%s: %w", name, unexpected(r.tokens[0]))
 	case len(r.block) > 0:
 		return Step{}, placed(at.or(""), "%s takes no block", name)
 	}
@@ -95,6 +96,9 @@ func (r *reader) next(what string) (Token, error) {
 	}
 	t := r.tokens[0]
 	r.tokens = r.tokens[1:]
+	if bare, ok := strings.CutSuffix(t.Text, "{"); ok && bare != "" && t.Quote == 0 && !r.more() {
+		return Token{}, errBrace(bare)
+	}
 	return t, nil
 }
 
@@ -112,6 +116,9 @@ func (r *reader) expr(what string) (string, error) {
 	t, err := r.next(what)
 	if err != nil {
 		return "", err
+	}
+	if t.Quote == 0 && t.Text == "=" {
+		return "", unexpected(t)
 	}
 	return t.expr(), nil
 }
@@ -142,21 +149,52 @@ func (r *reader) word(what string) (string, error) {
 }
 
 func word(t Token) (string, error) {
-	if t.Quote == '`' {
-		return "", fmt.Errorf("%s: a name, not an expression, is expected", t.Text)
-	}
-	if t.Text == "" {
-		return "", errors.New("a name is empty")
+	switch {
+	case t.Quote == '`':
+		return "", fmt.Errorf("%s: a name is fixed, it cannot be an expression; write it bare or in double quotes", t.Text)
+	case t.Text == "":
+		return "", errors.New("a name must not be empty")
+	case t.Quote == 0 && len(t.Text) > 1 && strings.HasSuffix(t.Text, "{"):
+		return "", errBrace(strings.TrimSuffix(t.Text, "{"))
+	case t.Quote == 0 && len(t.Text) > 1 && strings.HasSuffix(t.Text, ","):
+		return "", fmt.Errorf("%s: write it without the comma; arguments are separated by spaces", t.Text)
+	case t.Quote == 0 && strings.ContainsAny(t.Text, "'()"):
+		return "", fmt.Errorf("%s: write names bare or in double quotes, without single quotes and parentheses", t.Text)
+	case inName.MatchString(t.Text):
+		return "", fmt.Errorf("%s: a name is fixed, nothing is replaced in it", t.Text)
 	}
 	return t.Text, nil
+}
+
+// inName is what people expect to be replaced in a name.
+var inName = regexp.MustCompile(`\$\{|\{[a-z_]+\.[^{}\s]+\}`)
+
+func errBrace(before string) error {
+	return fmt.Errorf("put a space before the brace: %s {", before)
+}
+
+// unexpected is the error for a token that is left over.
+func unexpected(t Token) error {
+	bare, brace := strings.CutSuffix(t.Text, "{")
+	switch {
+	case t.Quote != 0:
+		return fmt.Errorf("unexpected %q", t.Text)
+	case brace && bare != "":
+		return errBrace(bare)
+	case strings.HasPrefix(t.Text, "//"):
+		return errors.New("unexpected //; a comment begins with #")
+	case t.Text == "=":
+		return errors.New("unexpected =; names and values are separated by spaces")
+	}
+	return fmt.Errorf("unexpected %s; %s", t.Text, inBackticks)
 }
 
 // rooms takes the expression behind a keyword, which a step has once.
 func (r *reader) rooms(keyword string, dst *string) (err error) {
 	if *dst != "" {
-		return fmt.Errorf("a second %s; several rooms are one list, in backticks: `[\"a\", \"b\"]`", keyword)
+		return fmt.Errorf("%s must not be given twice; write several rooms as one list in backticks: `[\"a\", \"b\"]`", keyword)
 	}
-	*dst, err = r.expr("a room behind " + keyword)
+	*dst, err = r.expr("the room after " + keyword)
 	return err
 }
 
@@ -166,11 +204,19 @@ func (r *reader) text(what string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if t.Quote == 0 && !bareText.MatchString(t.Text) {
-		return "", fmt.Errorf("%s stands in double quotes, and an expression with spaces in backticks; this is neither: %s", what, t.Text)
+	switch {
+	case t.Quote != 0 || bareText.MatchString(t.Text):
+		return t.Text, nil
+	case operatorForm.MatchString(t.Text):
+		return "", unexpected(t)
+	case strings.HasPrefix(t.Text, "'"):
+		return "", fmt.Errorf("%s must be in double quotes, not in single ones: %s", what, t.Text)
 	}
-	return t.Text, nil
+	return "", fmt.Errorf("%s must be in double quotes: %s; %s", what, t.Text, inBackticks)
 }
+
+// operatorForm is what only the rest of a split expression can be.
+var operatorForm = regexp.MustCompile(`^([=!<>&|+*/%?:-]+|in|and|or)$|\{$|^//`)
 
 // bareText is a message that cannot be the rest of a split expression.
 var bareText = regexp.MustCompile(`^[A-Z][\pL\pN_.,!?'-]*$`)
@@ -181,10 +227,25 @@ func (r *reader) duration(what string) (Duration, error) {
 		return 0, err
 	}
 	d, err := time.ParseDuration(t.Text)
-	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("%s: %s is no duration such as 500ms or 10s", what, t.Text)
+	switch _, notNumber := strconv.Atoi(t.Text); {
+	case err != nil && notNumber == nil:
+		return 0, fmt.Errorf("%s: %w", what, NoUnit(t.Text))
+	case err != nil:
+		return 0, fmt.Errorf("%s: %s is not a duration; write it as 500ms, 10s, 5m or 1h", what, t.Text)
+	case d <= 0:
+		return 0, fmt.Errorf("%s: %s must be greater than 0", what, t.Text)
 	}
 	return Duration(d), nil
+}
+
+// NoUnit is the error for a duration that is written as a bare number, as Node's
+// options have it.
+func NoUnit(number string) error {
+	d, err := time.ParseDuration(number + "ms")
+	if err != nil || d%time.Second != 0 {
+		return fmt.Errorf("%s has no unit; write %[1]sms or %[1]ss", number)
+	}
+	return fmt.Errorf("%s has no unit; %[1]s milliseconds are written %ds", number, d/time.Second)
 }
 
 // Duration is a time.Duration; in JSON a string such as "10s", or a number of

@@ -22,6 +22,9 @@ func checkCalls(e ast.Expr) (err error) {
 		}
 		call := e.AsCall()
 		args := call.Args()
+		if err = checkRun(call); err != nil {
+			return
+		}
 		if call.IsMemberFunction() {
 			args = append([]ast.Expr{call.Target()}, args...)
 		}
@@ -41,6 +44,18 @@ func checkCalls(e ast.Expr) (err error) {
 		}
 	}))
 	return err
+}
+
+// checkRun refuses a call of one of runFunctions that the macro, which puts the
+// run before the arguments, has not seen: their number is wrong.
+func checkRun(call ast.CallExpr) error {
+	name, args := call.FunctionName(), call.Args()
+	for _, f := range runFunctions {
+		if f.name == name && (len(args) == 0 || args[0].Kind() != ast.IdentKind || args[0].AsIdent() != callVar) {
+			return fmt.Errorf("%s takes %d arguments, not %d; write %s(%s)", name, f.n, len(args), name, ownFunctions[name])
+		}
+	}
+	return nil
 }
 
 // linear are implementations that replace those of CEL, which are not linear

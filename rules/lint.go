@@ -38,8 +38,9 @@ func (c *compiler) warn(format string, args ...any) {
 
 // known is what conditions before a step have made sure of.
 type known struct {
-	rooms []string // selections that name rooms which the socket is in, or was
-	user  bool     // there is one
+	rooms            []string // selections that name rooms which the socket is in, or was
+	user             bool     // there is one
+	tested, booleans []string // as of doubts
 }
 
 // facts are what an expression tells of its author's care.
@@ -135,7 +136,7 @@ var rootNames = func() map[root]string {
 // warnOfName warns of a rule for what Node's server calls a new socket.
 func (c *compiler) warnOfName() {
 	if c.event == "connection" {
-		c.warn("on connection: this is an event that clients would have to send; when one connects, on connect runs")
+		c.warn("on connection: clients would have to send an event of this name; the rule for new clients is on connect")
 	}
 }
 
@@ -144,6 +145,8 @@ func (c *compiler) warnOfName() {
 // not hold.
 func (c *compiler) learn(required bool) {
 	c.known.rooms = append(slices.Clip(c.known.rooms), c.facts.inRooms...)
+	c.known.tested = append(slices.Clip(c.known.tested), c.doubts.tested...)
+	c.known.booleans = append(slices.Clip(c.known.booleans), c.doubts.booleans...)
 	c.known.user = c.known.user || c.facts.userTest || required && c.facts.userField
 }
 
@@ -151,7 +154,7 @@ func (c *compiler) learn(required bool) {
 // there.
 func (c *compiler) warnOfUser() {
 	if c.set.anonymity != NobodyAnonymous && c.facts.userField && !c.facts.userTest && !c.known.user {
-		c.warn("user is null for anonymous clients; test user != null before, or use sender")
+		c.warn("user is null for anonymous clients; require user != null before, or write sender")
 	}
 }
 
@@ -159,14 +162,14 @@ func (c *compiler) warnOfUser() {
 // any that a client thinks of, or rooms of users where there are none.
 func (c *compiler) warnOfTargets() {
 	if c.facts.userRoom && c.set.anonymity == EverybodyAnonymous {
-		c.warn("%s: without auth there are no users, and user_room reaches nobody", c.event)
+		c.warn("%s: user_room reaches no one, because without auth there are no users", c.event)
 	}
 	if c.set.allow != nil {
 		return
 	}
 	for _, target := range c.facts.targets {
 		if !slices.Contains(c.known.rooms, target) {
-			c.warn("a client may send to any room; require in_room(%s) before, or set allow_rooms", target)
+			c.warn("a client can send to any room; require in_room(%s) before, or set allow_rooms", target)
 		}
 	}
 }

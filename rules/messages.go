@@ -2,6 +2,7 @@ package rules
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -37,7 +38,7 @@ type Emit struct {
 type Broadcast Emit
 
 func (s *Emit) parse(l *reader) (err error) {
-	if s.Event, err = l.word("an event"); err != nil {
+	if s.Event, err = l.word("the event"); err != nil {
 		return err
 	}
 	s.Args = l.args()
@@ -49,6 +50,8 @@ func (s *Emit) parse(l *reader) (err error) {
 			err = l.rooms("except", &s.Except)
 		case l.keyword("volatile"):
 			s.Volatile = true
+		case l.more() && s.To+s.Except != "":
+			return fmt.Errorf("unexpected %q; write several rooms as one list in backticks: `[\"a\", \"b\"]`", l.tokens[0].Text)
 		default:
 			return nil
 		}
@@ -99,13 +102,13 @@ type Batch struct {
 }
 
 func (s *Batch) parse(l *reader) (err error) {
-	if s.Window, err = l.duration("a window"); err != nil {
+	if s.Window, err = l.duration("the window"); err != nil {
 		return err
 	}
-	if s.Event, err = l.word("an event"); err != nil {
+	if s.Event, err = l.word("the event"); err != nil {
 		return err
 	}
-	if s.Arg, err = l.expr("an argument"); err != nil {
+	if s.Arg, err = l.expr("the argument"); err != nil {
 		return err
 	}
 	if l.keyword("to") {
@@ -116,7 +119,7 @@ func (s *Batch) parse(l *reader) (err error) {
 
 func (s *Batch) compile(c *compiler) error {
 	if s.Window <= 0 {
-		return errors.New("the window must be longer than nothing")
+		return errors.New("the window must be greater than 0")
 	}
 	if s.Arg == allArgs {
 		return errOneValue
@@ -146,7 +149,7 @@ type Ack struct {
 
 func (s *Ack) parse(l *reader) error {
 	for l.more() {
-		e, err := l.expr("an argument")
+		e, err := l.expr("the argument")
 		if err != nil {
 			return err
 		}
@@ -157,7 +160,7 @@ func (s *Ack) parse(l *reader) error {
 
 func (s *Ack) compile(c *compiler) error {
 	if c.kind != eventRule {
-		return errors.New("only an event of a client can be acknowledged")
+		return errOnlyEvents
 	}
 	args, err := c.args(s.Args)
 	if err != nil {
@@ -193,10 +196,10 @@ type Ask struct {
 const defaultAskTimeout = 10 * time.Second
 
 func (s *Ask) parse(l *reader) (err error) {
-	if s.Name, err = l.word("a name for the answer"); err != nil {
+	if s.Name, err = l.word("the name of the answer"); err != nil {
 		return err
 	}
-	if s.Event, err = l.word("an event"); err != nil {
+	if s.Event, err = l.word("the event"); err != nil {
 		return err
 	}
 	for l.more() {
@@ -204,7 +207,7 @@ func (s *Ask) parse(l *reader) (err error) {
 			s.Timeout, err = l.duration("the timeout")
 			return err
 		}
-		e, err := l.expr("an argument")
+		e, err := l.expr("the argument")
 		if err != nil {
 			return err
 		}
@@ -215,10 +218,10 @@ func (s *Ask) parse(l *reader) (err error) {
 
 func (s *Ask) compile(c *compiler) error {
 	if c.kind != eventRule {
-		return errors.New("only in the rule of a client's event can be waited")
+		return errOnlyEvents
 	}
 	if s.Timeout < 0 {
-		return errors.New("the timeout must be longer than nothing")
+		return errors.New("the timeout must not be negative")
 	}
 	e, err := c.emission(&Emit{Event: s.Event, Args: s.Args}, false)
 	if err != nil {

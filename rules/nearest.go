@@ -10,9 +10,9 @@ import (
 func StepNames() []string { return slices.Sorted(maps.Keys(actions)) }
 
 // Nearest is the one of words that name is most likely a misspelling of, "" if
-// none is near: one letter in four may be wrong, case does not count.
+// none is near: one letter in three may be wrong, case does not count.
 func Nearest(name string, words []string) string {
-	const lettersPerError = 4
+	const lettersPerError = 3
 	best, least := "", len(name)/lettersPerError+1
 	for _, word := range words {
 		if n := edits(strings.ToLower(name), strings.ToLower(word)); n < least {

@@ -10,7 +10,7 @@ func TestNearest(t *testing.T) {
 	words := []string{"broadcast", "emit", "if", "join", "leave", "let", "origins"}
 	for name, want := range map[string]string{
 		"brodcast": "broadcast", "Broadcast": "broadcast", "boradcast": "broadcast", "emti": "emit", "orgins": "origins",
-		"e": "", "fi": "", "set": "", "exit": "emit", "replay": "", "äöü": "", "": "",
+		"e": "", "fi": "", "set": "let", "exit": "emit", "replay": "", "äöü": "", "": "",
 	} {
 		if got := rules.Nearest(name, words); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)

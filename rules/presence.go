@@ -26,7 +26,7 @@ type Appear struct {
 }
 
 func (s *Appear) parse(l *reader) (err error) {
-	s.ID, err = l.expr("an id")
+	s.ID, err = l.expr("the id")
 	return err
 }
 
@@ -77,7 +77,7 @@ func (s *Typing) parse(l *reader) (err error) {
 	default:
 		return errors.New("write start or stop before the room: typing start data.roomId")
 	}
-	if s.Room, err = l.expr("a room"); err != nil {
+	if s.Room, err = l.expr("the room"); err != nil {
 		return err
 	}
 	if !s.Stop {
@@ -173,9 +173,9 @@ func ParsePresence(l Line) (*Presence, error) {
 		case err == nil && given[name]:
 			err = errors.New("it is already set")
 		case err == nil && r.more():
-			err = fmt.Errorf("unexpected %s; an expression with spaces or quotes stands in backticks", r.tokens[0].Text)
+			err = unexpected(r.tokens[0])
 		case err == nil && len(option.Block) > 0:
-			err = errors.New("takes no block")
+			err = errors.New("it takes no block")
 		}
 		if err != nil {
 			return nil, placed(at.or(""), "presence: %s: %w", name, err)
@@ -198,7 +198,7 @@ func (p *Presence) parseOption(name string, r *reader) (err error) {
 			p.Grace, err = r.duration("the grace")
 		}
 	case "rooms":
-		p.Rooms, err = r.expr("a condition")
+		p.Rooms, err = r.expr("the condition")
 	default:
 		return errors.New("unknown option" + Suggest(name, "the options", []string{"announce", "grace", "interval", "rooms"}))
 	}

@@ -36,10 +36,10 @@ func TestAppearAndTyping(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"on test {\ntyping data\n}":             "Caddyfile:2: typing: write start or stop before the room: typing start data.roomId",
-		"on test {\ntyping stop data {}\n}":     "Caddyfile:2: typing: unexpected {}; an expression with spaces or quotes stands in backticks",
-		"on connect {\ntyping start \"r\"\n}":   "Caddyfile:2: typing: only in the rule of a client's event",
+		"on test {\ntyping stop data {}\n}":     `Caddyfile:2: typing: unexpected {}; an expression with spaces or quotes must be in backticks`,
+		"on connect {\ntyping start \"r\"\n}":   `Caddyfile:2: typing: it is only allowed in rules for events that clients send`,
 		"on disconnect {\nappear \"ada\"\n}":    "Caddyfile:2: appear: a socket that has disconnected cannot appear",
-		"on test {\ntyping start \"r\" nope\n}": `Caddyfile:2: typing: merge(nope, {"userId": sender}): undeclared name nope; quote it if it is a string: "nope"`,
+		"on test {\ntyping start \"r\" nope\n}": `Caddyfile:2: typing: merge(nope, {"userId": sender}): undeclared name nope; a string needs quotes, "nope", and a field of the event's first argument is data.nope`,
 	} {
 		if _, err := compileError(text, rules.Options{}); err == nil || err.Error() != want {
 			t.Errorf("%s\ngot  %v\nwant %s", text, err, want)
@@ -89,9 +89,9 @@ func TestParsePresence(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"announce":"all"}`:        "unknown value all; use list, diff or off",
 		`{"interval":"2m"}`:         "the interval must be at most 1m",
-		`{"rooms":"in_room(room)"}`: `in_room(room): undeclared name in_room; quote it if it is a string: "in_room"`,
-		`{"rooms":"data.x"}`:        `data.x: undeclared name data; quote it if it is a string: "data"`,
-		`{"rooms":"room"}`:          "room: a condition must be true or false, this is string",
+		`{"rooms":"in_room(room)"}`: `in_room(room): in_room is not known here; the only variable is room`,
+		`{"rooms":"data.x"}`:        `data.x: data is not known here; the only variable is room`,
+		`{"rooms":"room"}`:          `room: a condition must be true or false, this is a string; compare it: room != ""`,
 	} {
 		var p rules.Presence
 		if err := json.Unmarshal([]byte(text), &p); err != nil {

@@ -24,34 +24,34 @@ type Rate struct {
 	Burst int `json:"burst,omitempty"`
 }
 
-var errRate = errors.New("a rate such as 10/s or 100/5m is expected")
+var errRate = errors.New("write it as 10/s, 100/m or 100/5m, optionally followed by: burst 20")
 
 func (s *Rate) parse(l *reader) error {
-	t, err := l.next("a rate")
+	t, err := l.next("the rate")
 	if err != nil {
 		return err
 	}
 	n, per, ok := strings.Cut(t.Text, "/")
 	if s.Events, err = strconv.Atoi(n); err != nil || !ok {
-		return errRate
+		return fmt.Errorf("%s is not a rate; %w", t.Text, errRate)
 	}
 	if per != "" && !strings.ContainsAny(per[:1], "0123456789.") {
 		per = "1" + per // 10/s
 	}
 	d, err := time.ParseDuration(per)
 	if err != nil {
-		return errRate
+		return fmt.Errorf("%s is not a rate; %w", t.Text, errRate)
 	}
 	s.Per = Duration(d)
 	if !l.keyword("burst") {
 		return nil
 	}
-	burst, err := l.next("a number behind burst")
+	burst, err := l.next("the number after burst")
 	if err != nil {
 		return err
 	}
 	if s.Burst, err = strconv.Atoi(burst.Text); err != nil || s.Burst <= 0 {
-		return fmt.Errorf("burst: %s is no positive number", burst.Text)
+		return fmt.Errorf("burst: %s is not a whole number greater than 0", burst.Text)
 	}
 	return nil
 }
@@ -71,7 +71,7 @@ func (s *Rate) compile(c *compiler) error {
 		burst = s.Events
 	}
 	if every <= 0 || float64(burst)*float64(every) > float64(maxRefill) {
-		return errors.New("that much, or that long, is no limit")
+		return errors.New("the rate is out of range: the burst must refill within 366 days")
 	}
 	bucket := c.bucket()
 	tooOften := &hub.Refusal{Code: hub.RateLimited, Message: "Too many requests", Rule: c.where}

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"errors"
+	"regexp"
 	"slices"
 
 	"cel.dev/cel-go/cel"
@@ -34,25 +35,29 @@ type Leave struct {
 }
 
 func (s *Join) parse(l *reader) (err error) {
-	if s.Rooms, err = l.expr("a room"); err != nil {
+	if s.Rooms, err = l.expr("the room"); err != nil {
 		return err
 	}
 	if l.keyword("refused") {
-		s.Refused, err = l.word("a name for the refused rooms")
+		s.Refused, err = l.word("the name for the refused rooms")
 	}
 	return err
 }
 
 func (s *Leave) parse(l *reader) (err error) {
-	s.Rooms, err = l.expr("a room")
+	s.Rooms, err = l.expr("the room")
 	return err
 }
 
 func (s *Join) compile(c *compiler) error {
 	rooms, fromClient, err := c.targets(s.Rooms)
+	if err == nil {
+		err = c.checkRooms()
+	}
 	if err != nil {
 		return err
 	}
+	c.set.joinsUsers = c.set.joinsUsers || namesUser.MatchString(s.Rooms)
 	j := &joining{rooms: rooms, chosen: fromClient}
 	if fromClient {
 		j.allow = c.set.allow
@@ -70,6 +75,9 @@ func (s *Join) compile(c *compiler) error {
 	c.add(j.some)
 	return nil
 }
+
+// namesUser is an expression that makes a room of the user's id.
+var namesUser = regexp.MustCompile(`\b(user|sender)\b`)
 
 // joining is a compiled Join.
 type joining struct {

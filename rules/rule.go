@@ -52,7 +52,7 @@ type emitting interface {
 func (s Step) MarshalJSON() ([]byte, error) {
 	name := actionName(s.Action)
 	if name == "" {
-		return nil, errors.New("a step without an action")
+		return nil, errors.New("the step is missing")
 	}
 	return json.Marshal(map[string]Action{name: s.Action})
 }
@@ -64,7 +64,7 @@ func (s *Step) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	if len(raw) != 1 {
-		return fmt.Errorf("a step is an object with one key, its name; this one has %d", len(raw))
+		return fmt.Errorf("a step must be an object with one key, its name; this one has %d", len(raw))
 	}
 	for name, fields := range raw {
 		action, err := newAction(name)

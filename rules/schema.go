@@ -27,13 +27,13 @@ type Schema struct {
 }
 
 func (s *Schema) parse(l *reader) error {
-	t, err := l.next("a file or a schema")
+	t, err := l.next("the file or the schema")
 	if err != nil {
 		return err
 	}
 	if text := strings.TrimSpace(t.Text); strings.HasPrefix(text, "{") || text == "true" || text == "false" {
-		if !json.Valid([]byte(text)) {
-			return errors.New("the inline schema is no JSON")
+		if err := schema.CheckJSON("the schema", []byte(text)); err != nil {
+			return err
 		}
 		s.Inline = json.RawMessage(text)
 		return nil
@@ -44,7 +44,7 @@ func (s *Schema) parse(l *reader) error {
 	return nil
 }
 
-var errOnlyEvents = errors.New("only in the rule of a client's event")
+var errOnlyEvents = errors.New("it is only allowed in rules for events that clients send")
 
 func (s *Schema) compile(c *compiler) error {
 	if c.kind != eventRule {
@@ -54,6 +54,7 @@ func (s *Schema) compile(c *compiler) error {
 	if err != nil {
 		return err
 	}
+	c.schema = true
 	c.add(func(r *run) *hub.Refusal { return validate(compiled, r.firstArg(), r.args.Bin) })
 	return nil
 }
@@ -61,11 +62,11 @@ func (s *Schema) compile(c *compiler) error {
 func (s *Schema) load() (*schema.Schema, error) {
 	switch {
 	case s.File != "" && s.Inline != nil:
-		return nil, errors.New("either a file or an inline schema is expected")
+		return nil, errors.New("write either a file or an inline schema")
 	case s.Inline != nil:
 		return schema.Parse(s.Inline)
 	case s.File == "":
-		return nil, errors.New("a file or a schema is missing")
+		return nil, errors.New("the file or the schema is missing")
 	}
 	return schema.Open(s.File)
 }

@@ -289,7 +289,7 @@ func TestSchemaFiles(t *testing.T) {
 		"schemas/remote.json":  "none is fetched",
 		"schemas/file.json":    "none is fetched",
 		"schemas/host.json":    "none is fetched",
-		"schemas/broken.json":  "decoding the schema",
+		"schemas/broken.json":  "broken.json is not valid JSON: line 1, column 9",
 		"schemas/wrong.json":   "/type",
 		"schemas/draft.json":   "draft-07",
 		"schemas/dynamic.json": "$dynamicRef",
@@ -304,10 +304,10 @@ func TestSchemaFiles(t *testing.T) {
 
 func TestSchemaErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"on x {\nschema\n}":                              "a file or a schema is missing",
-		"on x {\nschema `{\"type\"}`\n}":                 "no JSON",
+		"on x {\nschema\n}":                              "the file or the schema is missing",
+		"on x {\nschema `{\"type\"}`\n}":                 "not valid JSON: line 1, column 8",
 		"on x {\nschema `{\"$ref\": \"other.json\"}`\n}": "cannot refer",
-		"on connect {\nschema true\n}":                   "only in the rule of a client's event",
+		"on connect {\nschema true\n}":                   "only allowed in rules for events",
 	} {
 		if _, err := compileError(text, rules.Options{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)

@@ -24,20 +24,20 @@ const (
 )
 
 var (
-	errTooLarge = &hub.Refusal{Code: hub.TooLarge, Message: msgTooLarge, Cause: errors.New("an expression reads too much")}
+	errTooLarge = &hub.Refusal{Code: hub.TooLarge, Message: msgTooLarge, Cause: errors.New("an expression reads more than 64 KB")}
 	errTooLong  = &hub.Refusal{Code: hub.TooLarge, Message: msgTooLarge, Cause: errors.New("an expression makes too long a string")}
 	errTooSlow  = &hub.Refusal{Code: hub.TooLarge, Message: msgTooLarge, Cause: errors.New("an expression takes too long")}
 
 	errDuplicate = invalid("an object has a key twice")
 	errNumber    = invalid("a number is out of range")
-	errNoField   = invalid("selection of a field from what is no object")
-	errNoElement = invalid("selection of an element that is not there")
-	errOrder     = invalid("a comparison of values that have no order")
-	errNotBool   = invalid("a condition is neither true nor false")
-	errRoom      = invalid("a room is a string, a whole number, an address or a list of them")
-	errBinary    = invalid("binary data where only JSON can stand")
-	errKey       = invalid("a key of a map is no string")
-	errNoJSON    = invalid("a value that JSON does not have")
+	errNoField   = invalid("a field is selected from a value that is not an object")
+	errNoElement = invalid("an element is selected that does not exist")
+	errOrder     = invalid("values without an order are compared")
+	errNotBool   = invalid("a condition must be true or false")
+	errRoom      = invalid("a room must be a string, a whole number, an address or a list of them")
+	errBinary    = invalid("binary data is not allowed here")
+	errKey       = invalid("a key of a map must be a string")
+	errNoJSON    = invalid("the value cannot be JSON")
 )
 
 // invalid is the refusal of a runtime error; only the debug log says why.

@@ -11,6 +11,7 @@ package schema
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,7 @@ const maxDocument = 1 << 20 // bytes
 
 // Parse compiles a schema that refers to no other document.
 func Parse(doc []byte) (*Schema, error) {
-	d, err := decode(bytes.NewReader(doc))
+	d, err := decode("the schema", bytes.NewReader(doc))
 	if err != nil {
 		return nil, err
 	}
@@ -78,12 +79,33 @@ func compile(name string, doc any, loader jsonschema.URLLoader) (*Schema, error)
 }
 
 // decode reads a schema document and refuses what Validate does not do.
-func decode(r io.Reader) (any, error) {
-	doc, err := jsonschema.UnmarshalJSON(io.LimitReader(r, maxDocument))
+func decode(title string, r io.Reader) (any, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxDocument))
+	if err != nil {
+		return nil, fmt.Errorf("reading the schema: %w", err)
+	}
+	if err := CheckJSON(title, text); err != nil {
+		return nil, err
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		return nil, fmt.Errorf("decoding the schema: %w", err)
 	}
 	return doc, checkDocument(doc)
+}
+
+// CheckJSON says where a document goes wrong that is not JSON; errors name it by
+// title.
+func CheckJSON(title string, document []byte) error {
+	var v any
+	err := json.Unmarshal(document, &v)
+	var syntax *json.SyntaxError
+	if !errors.As(err, &syntax) {
+		return nil
+	}
+	before := document[:max(syntax.Offset-1, 0)]
+	line, column := bytes.Count(before, []byte{'\n'})+1, len(before)-bytes.LastIndexByte(before, '\n')
+	return fmt.Errorf("%s is not valid JSON: line %d, column %d: %w", title, line, column, err)
 }
 
 func checkDocument(doc any) error {
@@ -126,7 +148,7 @@ func (d directory) Load(location string) (any, error) {
 		return nil, err
 	}
 	if u.Scheme != scheme || u.Host != "" {
-		return nil, errors.New("only files beside and below the schema can be referred to, none is fetched")
+		return nil, errors.New("a schema can refer only to files in its directory and below; none is fetched")
 	}
 	return d.read(filepath.FromSlash(strings.TrimPrefix(u.Path, "/")))
 }
@@ -137,5 +159,5 @@ func (d directory) read(name string) (any, error) {
 		return nil, err
 	}
 	defer file.Close()
-	return decode(file)
+	return decode(name, file)
 }
