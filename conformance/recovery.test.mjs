@@ -93,6 +93,31 @@ http://127.0.0.1:{$CLOSED} {
 		}
 	}
 }
+http://127.0.0.1:{$ONCE} {
+	bind 127.0.0.1
+	realtime {
+		hub once
+		recovery 1m
+		auth jwt {
+			secret {env.JWT_SECRET}
+		}
+		limits {
+			connections_per_user 1
+		}
+		allow_rooms false
+		on connect {
+			join "members"
+		}
+		on tell {
+			emit told data.text to "members"
+			ack
+		}
+		on seldom {
+			rate 1/1h
+			ack "done"
+		}
+	}
+}
 http://127.0.0.1:{$OFF} {
 	bind 127.0.0.1
 	realtime {
@@ -109,7 +134,7 @@ let link;
 let urls;
 
 before(async () => {
-  caddy = await Caddy.start({ config: config(), ports: ["BRIEF", "CLOSED", "OFF"], env: { JWT_SECRET: secret } });
+  caddy = await Caddy.start({ config: config(), ports: ["BRIEF", "CLOSED", "ONCE", "OFF"], env: { JWT_SECRET: secret } });
   urls = Object.fromEntries(Object.entries(caddy.ports).map(([name, port]) => [name, `http://127.0.0.1:${port}`]));
   link = await Link.to(caddy.ports.PORT);
 });
@@ -308,6 +333,22 @@ describe("recovery", () => {
     assert.deepEqual(went, []);
     second.destroy();
   });
+
+  test("with connections_per_user 1 the old connection does not count; the rooms that rules chose and what rate took are found again", limit, async () => {
+    const token = jwt({ sub: "ann" });
+    const first = await raw(urls.ONCE, { token });
+    const { sid, pid } = JSON.parse((await first.next()).slice(2));
+    first.send('421["seldom"]');
+    assert.equal(await first.next(), '431["done"]');
+    const second = await raw(urls.ONCE, { token, pid });
+    assert.equal(await second.next(), `40{"sid":"${sid}","pid":"${pid}"}`);
+    await first.closed;
+    second.send('422["seldom"]');
+    assert.match(await second.next(), /^432\[\{"error":"Too many requests"/);
+    second.send('423["tell",{"text":"me"}]');
+    assert.match(await second.next(), /^42\["told","me"/);
+    second.destroy();
+  });
 });
 
 describe("no recovery", () => {
@@ -382,5 +423,25 @@ describe("no recovery", () => {
     ann.emit("all", 1, "two");
     assert.deepEqual(await said, [1, "two"]);
     assert.ok(!ann.recovered);
+  });
+
+  test("by an offset from before a restart", limit, async () => {
+    const ann = client(link.url, { ...transports.WebSocket, ...comesBack });
+    const said = heard(ann, "said");
+    await connects(ann);
+    let bob = await connected(urls.PORT, transports.WebSocket);
+    await call(bob, "all", "before");
+    await until(() => said.length === 1, "the message");
+    const again = next(ann, "connect");
+    await caddy.kill("SIGKILL");
+    await caddy.boot();
+    await again;
+    assert.equal(ann.recovered, false);
+    await breaks(ann); // before she hears anything
+    bob = await connected(urls.PORT, transports.WebSocket);
+    for (let n = 0; n < 80; n++) await call(bob, "all", n);
+    await back(ann);
+    await call(ann, "whoami");
+    assert.deepEqual([ann.recovered, texts(said)], [false, ["before"]]);
   });
 });
