@@ -178,7 +178,7 @@ func (h *Hub) Update(c Config) {
 		h.settle(n)
 	}
 	for _, n := range stay {
-		n.history.sweep()
+		h.insist("recovery", n.history.sweep)
 		h.insist("presence", n.announcer.round) // now: who comes next is news
 	}
 }
