@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
@@ -71,8 +72,43 @@ func BenchmarkParallel(b *testing.B) {
 	}
 }
 
+// BenchmarkParallelRecovery is the same with recovery, which gives the events of
+// a namespace one order: what is sent to the members of a room, and what is kept
+// for one that has lost its connection.
+func BenchmarkParallelRecovery(b *testing.B) {
+	for _, event := range []string{"volatile", "to"} {
+		for _, size := range []int{10, 10_000} {
+			b.Run(fmt.Sprintf("%s/size=%d", event, size), func(b *testing.B) {
+				t := hubtest.WithRecovery(b, keeping, time.Minute)
+				if event == "to" {
+					lost := t.Poller()
+					for i := range runtime.GOMAXPROCS(0) {
+						lost.Send(fmt.Sprintf(`2["join","lost-room-%d"]`, i))
+					}
+					lost.Lose()
+				}
+				prefix := map[string]string{"to": "lost-", "volatile": ""}[event]
+				benchmarkParallelIn(b, t, []string{`2["` + event + `","` + prefix + `%s` + strings.Repeat(" ", size) + `"]`}, false)
+			})
+		}
+	}
+}
+
+// keeping is doing, with rooms that may be followed by spaces.
+var keeping = &script{event: func(c hub.Call) {
+	to := room(strings.TrimRight(strings.Trim(string(c.Args().JSON), `"`), " "))
+	if c.Name() == "join" {
+		c.End(c.Join(to))
+		return
+	}
+	c.End(c.Emit(hub.Emission{Event: "m", Args: c.Args(), Scope: hub.ToRooms, To: to, Volatile: c.Name() == "volatile"}))
+}}
+
 func benchmarkParallel(b *testing.B, packets []string, same bool) {
-	t := hubtest.New(b, doing)
+	benchmarkParallelIn(b, hubtest.New(b, doing), packets, same)
+}
+
+func benchmarkParallelIn(b *testing.B, t *hubtest.Tap, packets []string, same bool) {
 	var rooms []string
 	var peers []*hubtest.Peer
 	for i := range runtime.GOMAXPROCS(0) {

@@ -33,7 +33,8 @@ type history struct {
 	byPID    map[string]*Socket
 	lost     list.List       // of *Socket, by the time of their loss
 	lostSize int             // bytes that they take
-	lostIn   map[Address]int // how many of them get what goes there
+	awaited  int             // lost sockets, and those whose clients are being let in again
+	awaits   map[Address]int // how many of those get what goes there
 	released []*Socket       // that are over and whose policy does not know yet
 	keeps    bool            // the budget knows that something is kept
 	sweeper  *time.Timer
@@ -181,12 +182,12 @@ func (h *history) keepsLocked(from *Socket, e *Emission) bool {
 	}
 	switch e.Scope {
 	case ToSelf:
-		return from != nil && (from.joined && from.recovery != nil || h.lostIn[Address{SocketRoom, from.id}] > 0)
+		return from != nil && (from.joined && from.recovery != nil || h.awaits[Address{SocketRoom, from.id}] > 0)
 	case ToAll:
-		return h.lost.Len() > 0 || h.ns.all.hasRecoverable(skip)
+		return h.awaited > 0 || h.ns.all.hasRecoverable(skip)
 	}
 	for _, a := range e.To {
-		if h.lostIn[a] > 0 {
+		if h.awaits[a] > 0 {
 			return true
 		}
 		if r := h.ns.roomLocked(a); r != nil && r.hasRecoverable(skip) {
@@ -256,8 +257,9 @@ func (h *history) keep(s *Socket, reason string) (kept bool, evicted []*recovery
 		at: time.Now(), reason: reason, has: h.log.Before(session.Received().Add(-receivedMargin)),
 		account: session.Account(), address: handshake.Address(), remoteIP: strings.Clone(handshake.RemoteIP),
 	}
-	kept, evicted = h.seatLocked(s)
-	if !kept {
+	if kept, evicted = h.seatLocked(s); kept {
+		h.awaitLocked(s, 1)
+	} else {
 		delete(h.byPID, r.pid)
 	}
 	return kept, evicted
@@ -282,26 +284,23 @@ func (h *history) seatLocked(s *Socket) (ok bool, evicted []*recovery.Seat) {
 	} else {
 		l.place = h.lost.InsertAfter(s, e)
 	}
-	h.countLostLocked(s, 1)
+	h.growLostLocked(l.size)
 	h.sweepLaterLocked()
 	return true, evicted
 }
 
-// countLostLocked counts a lost socket, or takes it off.
-func (h *history) countLostLocked(s *Socket, n int) {
-	if h.lostIn == nil {
-		h.lostIn = map[Address]int{}
+// awaitLocked counts a socket whose client may come back where it gets what is
+// sent, or takes it off.
+func (h *history) awaitLocked(s *Socket, n int) {
+	if h.awaits == nil {
+		h.awaits = map[Address]int{}
 	}
-	at := append(s.ownPlaces(), s.recovery.rooms.Rooms()...)
-	for _, a := range at {
-		if h.lostIn[a] += n; h.lostIn[a] == 0 {
-			delete(h.lostIn, a)
+	h.awaited += n
+	for _, a := range append(s.ownPlaces(), s.recovery.rooms.Rooms()...) {
+		if h.awaits[a] += n; h.awaits[a] == 0 {
+			delete(h.awaits, a)
 		}
 	}
-	size := n * s.recovery.lost.size
-	h.lostSize += size
-	h.hold(size)
-	h.countLocked()
 }
 
 // unseatLocked takes a socket from among the lost ones.
@@ -311,13 +310,20 @@ func (h *history) unseatLocked(s *Socket) {
 	l.place = nil
 	h.budget().Leave(l.seat)
 	l.seat = nil
-	h.countLostLocked(s, -1)
+	h.growLostLocked(-l.size)
 	delete(h.byPID, s.recovery.pid)
+}
+
+func (h *history) growLostLocked(bytes int) {
+	h.lostSize += bytes
+	h.hold(bytes)
+	h.countLocked()
 }
 
 // releaseLocked lets a lost socket go, of which notifyReleased will tell.
 func (h *history) releaseLocked(s *Socket) {
 	h.unseatLocked(s)
+	h.awaitLocked(s, -1)
 	h.released = append(h.released, s)
 }
 
@@ -326,7 +332,8 @@ func (h *history) releaseLocked(s *Socket) {
 const receivedMargin = 5 * time.Second
 
 // take takes out a lost socket whose client has come back with cl. from is the
-// last event that it has.
+// last event that it has. What is sent to the socket is kept further: the caller
+// owes a putBack or settle.
 func (h *history) take(s *Socket, cl *claim) (from uint64, result recoveryResult) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -354,13 +361,22 @@ func (h *history) take(s *Socket, cl *claim) (from uint64, result recoveryResult
 func (h *history) putBack(s *Socket) (kept bool, evicted []*recovery.Seat) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.on() || s.recovery.life != h.life || h.overLocked(s, time.Now()) {
-		return false, nil
+	if h.on() && s.recovery.life == h.life && !h.overLocked(s, time.Now()) {
+		kept, evicted = h.seatLocked(s)
 	}
-	if kept, evicted = h.seatLocked(s); kept {
+	if kept {
 		h.byPID[s.recovery.pid] = s
+	} else {
+		h.awaitLocked(s, -1)
 	}
 	return kept, evicted
+}
+
+// settle forgets a socket that was taken, for good.
+func (h *history) settle(s *Socket) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.awaitLocked(s, -1)
 }
 
 func (h *history) overLocked(s *Socket, now time.Time) bool {

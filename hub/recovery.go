@@ -277,12 +277,16 @@ func (s *Socket) settleRecovery(b *engine.Batch, letIn, refused bool) {
 	}
 	old := r.old
 	r.old = nil
-	if letIn {
+	h := &s.ns.history
+	switch {
+	case letIn:
+		h.settle(old)
 		s.ns.hub.release(s.ns) // what old's disconnect call would do
 		return
-	}
-	if !refused {
-		kept, evicted := s.ns.history.putBack(old)
+	case refused:
+		h.settle(old)
+	default:
+		kept, evicted := h.putBack(old)
 		evict(evicted)
 		if kept {
 			return

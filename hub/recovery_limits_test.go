@@ -193,24 +193,53 @@ func TestRecoveryAndConnections(t *testing.T) {
 		})
 	})
 
+	t.Run("what is sent while it is let in is kept", func(t *testing.T) {
+		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
+			a.does("join", "r")
+			for _, breaks := range []bool{true, false} {
+				a.breaks()
+				k.wait(true)
+				lost := *a
+				lost.Conn = n.WebSocket(wsPath)
+				claim := fmt.Sprintf(`40{"pid":%q}`, a.pid)
+				if a.offset != "" {
+					claim = fmt.Sprintf(`40{"pid":%q,"offset":%q}`, a.pid, a.offset)
+				}
+				lost.Send(claim)
+				synctest.Wait()
+				b.does("to", "r", "one") // nobody else is in it
+				b.does("private", a.id, "two")
+				if breaks {
+					lost.breaks()
+				}
+				k.wait(false)
+				synctest.Wait()
+				if breaks {
+					lost.visit(n)
+				} else if !lost.take(lost.Next()) || !lost.recovered {
+					t.Fatal("not recovered")
+				}
+				if got := lost.heard(); got != "one,two" {
+					t.Errorf("heard %q", got)
+				}
+				*a = lost
+			}
+		})
+	})
+
 	t.Run("a connection that breaks before it is let in keeps the state", func(t *testing.T) {
 		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
 			a.breaks()
 			b.does("all", "one")
-			k.mu.Lock()
-			k.waits = true
-			k.mu.Unlock()
+			k.wait(true)
 			c := n.WebSocket(wsPath)
 			c.Send(fmt.Sprintf(`40{"pid":%q}`, a.pid))
 			synctest.Wait()
 			c.Close()
 			synctest.Wait()
-			k.mu.Lock()
-			k.waits = false
-			waiting := k.waiting
-			k.mu.Unlock()
-			waiting.End(nil)
+			k.wait(false)
 			synctest.Wait()
 			if got := a.visit(n).heard(); got != "one" || !a.recovered {
 				t.Errorf("recovered %v, heard %q", a.recovered, got)

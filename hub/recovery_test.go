@@ -31,6 +31,17 @@ type keeper struct {
 	waiting  hub.Call // the last that does
 }
 
+// wait has connect calls wait, or go on.
+func (k *keeper) wait(yes bool) {
+	k.mu.Lock()
+	c := k.waiting
+	k.waits, k.waiting = yes, nil
+	k.mu.Unlock()
+	if c != nil {
+		c.End(nil)
+	}
+}
+
 func (k *keeper) note(what string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -44,6 +44,7 @@ var tests = []test{
 	{"updates", "the preset updates, from 1,000 clients at full rate", updates},
 	{"dedupe", "50,000 keys of dedupe", dedupe},
 	{"slow", "100 of 1,000 members stop reading", slow},
+	{"lost", "what 400 lost sockets keep for recovery", lost},
 	{"trickle", "500 clients POST a byte every ten seconds", trickle},
 }
 

@@ -32,10 +32,13 @@ type Tap struct {
 }
 
 // New returns a tap whose events p decides on. It is closed with the test.
-func New(tb testing.TB, p hub.Policy) *Tap {
+func New(tb testing.TB, p hub.Policy) *Tap { return WithRecovery(tb, p, 0) }
+
+// WithRecovery is New with a window for recovery.
+func WithRecovery(tb testing.TB, p hub.Policy, window time.Duration) *Tap {
 	quiet := engine.Config{PingInterval: time.Hour, PingTimeout: time.Hour, Plain: true}
 	t := &Tap{tb: tb, crowd: siotest.NewCrowd(tb)}
-	t.hub = hub.New(hub.Config{Engine: quiet, Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: p}}})
+	t.hub = hub.New(hub.Config{Engine: quiet, Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: p}}, Recovery: hub.RecoveryConfig{Window: window, Bytes: 1_000_000}})
 	t.engine = engine.NewServer(t, quiet)
 	t.network = siotest.Serve(tb, t.engine)
 	tb.Cleanup(t.engine.Close)
@@ -114,6 +117,13 @@ func (p *Peer) Send(packet string) {
 
 // Message hands a packet to the hub, without Engine.IO's '4'.
 func (p *Peer) Message(b *engine.Batch, packet []byte) { p.receiver.Message(b, packet, false) }
+
+// Lose tells the hub that the connection has broken.
+func (p *Peer) Lose() {
+	b := engine.NewBatch()
+	defer b.Flush()
+	p.receiver.Closed(b, engine.TransportClose)
+}
 
 // Bench measures p sending the packet, of which n messages come. What writes
 // them is not in it.
