@@ -17,6 +17,7 @@ func (q *request) admit() bool {
 	if kind, ok := s.admit(q); !ok {
 		s.exhausted.Add(kind)
 		s.handshaken(limited)
+		q.logRefusal(limited, kind.String(), "")
 		q.refuse(errBusy)
 		return false
 	}

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -8,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/caddy-realtime/realtime/internal/budget"
 )
 
 // Races that no test can time from outside are brought about by hand here.
@@ -165,4 +169,13 @@ func TestReliefWithoutLimit(t *testing.T) {
 		t.Error("the session was closed")
 	}
 	srv.Close()
+}
+
+// Nothing is prepared for a log that does not want debug lines.
+func TestRefusalLineAllocates(t *testing.T) {
+	r := httptest.NewRequest("GET", "/?EIO=4", nil)
+	q := &request{config: &Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}, query: r.URL.Query()}
+	if n := testing.AllocsPerRun(100, func() { q.logRefusal(limited, budget.ConnectRate.String(), "") }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
 }

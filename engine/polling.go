@@ -43,6 +43,7 @@ func (q *request) openPolling() {
 	s := q.server.openSession(q, EngineIO)
 	if s == nil {
 		q.server.handshaken(failed)
+		q.logRefusal(failed, "no session could be opened", "")
 		q.refuse(errBusy)
 		return
 	}

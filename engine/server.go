@@ -64,6 +64,7 @@ type Server struct {
 	hopeless   atomic.Int64 // instant until which there is nothing to relieve
 	reclaimed  atomic.Int64 // instant of the last reclaim
 	addresses  budget.Accounts[netip.Addr]
+	notices    budget.Notices // of refused origins
 
 	mu       sync.Mutex
 	sessions map[string]*Session // by sid, until nothing of them is left
@@ -108,7 +109,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info Info) {
 		if !q.query.Has("sid") {
 			s.handshaken(foreign)
 		}
-		q.refuse(errForbidden)
+		q.refuseOrigin()
 		return
 	}
 	if r.Method == http.MethodOptions && info.Origins.crosses() {
@@ -127,6 +128,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info Info) {
 		if !q.query.Has("sid") {
 			s.handshaken(malformed)
 		}
+		q.logRefusal(malformed, e.Message, "")
 		q.refuse(e)
 		return
 	}

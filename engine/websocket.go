@@ -23,6 +23,7 @@ func (q *request) openWebSocket(kind Kind) {
 	c := q.connectAdmitted(kind)
 	if c == nil {
 		q.server.handshaken(failed)
+		q.logRefusal(failed, "no WebSocket could be opened", "")
 		return
 	}
 	q.server.handshaken(accepted)
