@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/caddy-realtime/realtime/auth"
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/budget"
 )
 
 func init() {
@@ -94,6 +96,10 @@ type JWT struct {
 	sources  []auth.Source
 	verifier *auth.Verifier
 	keySet   keySetID // in the pool; the zero value if none
+
+	log     *slog.Logger
+	since   time.Time
+	notices *budget.Notices // of genuine tokens that are refused; their times count from since
 }
 
 // CaddyModule returns the Caddy module information.
@@ -106,7 +112,8 @@ func (JWT) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves the placeholders and checks the settings. It does not
 // wait for a key set: its issuer may be a site of the same config.
-func (j *JWT) Provision(caddy.Context) error {
+func (j *JWT) Provision(ctx caddy.Context) error {
+	j.log, j.since, j.notices = ctx.Slogger(), time.Now(), new(budget.Notices)
 	if err := j.check(); err != nil {
 		return err
 	}
@@ -199,7 +206,28 @@ func (j *JWT) loadKeys(c *auth.Config) error {
 
 // Authenticate implements hub.Authenticator.
 func (j *JWT) Authenticate(ctx context.Context, hs *engine.Handshake, payload []byte) (*auth.Identity, error) {
-	return j.verifier.Authenticate(ctx, payload, keptOf(hs).tokens)
+	id, err := j.verifier.Authenticate(ctx, payload, keptOf(hs).tokens)
+	j.warnOf(err)
+	return id, err
+}
+
+// warnOf says, once an hour, how to make genuine tokens good that are refused.
+// Nobody but their issuer can cause that.
+func (j *JWT) warnOf(err error) {
+	remedy, cause := "", ""
+	switch {
+	case err == nil:
+		return
+	case errors.Is(err, auth.ErrNoExpiry):
+		cause, remedy = "exp", "without the claim exp: set one where tokens are signed, such as exp: now + 3600 s, or write allow_no_exp in auth jwt, which takes tokens that are good for ever"
+	case errors.Is(err, auth.ErrNoUser):
+		cause, remedy = "user", "without a user's id: set the claim sub where tokens are signed, or name another claim with user_claim in auth jwt"
+	default:
+		return
+	}
+	if j.notices.Due(cause, time.Since(j.since)) {
+		j.log.Warn("refused a token "+remedy, "error", err)
+	}
 }
 
 // wants implements examiner.

@@ -39,6 +39,13 @@ var (
 	ErrInvalidToken = errors.New("invalid token")
 )
 
+// ErrNoExpiry and ErrNoUser say, beside ErrInvalidToken, what a token lacks
+// whose signature is good: whoever signs it, or Config, is to be changed.
+var (
+	ErrNoExpiry = errors.New("no claim exp")
+	ErrNoUser   = errors.New("no user id")
+)
+
 // NewIdentity returns the identity of the user with that id, whose claims are
 // those given, and "id". The map is the callee's. It fails if id is none that
 // an Identity may have; the error does not contain it.

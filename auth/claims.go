@@ -91,7 +91,7 @@ func (c *claims) user(names []string) (string, error) {
 		}
 		return id, nil
 	}
-	return "", fmt.Errorf("no claim %s", strings.Join(names, " or "))
+	return "", fmt.Errorf("%w: no claim %s", ErrNoUser, strings.Join(names, " or "))
 }
 
 func userID(value json.RawMessage) (string, error) {

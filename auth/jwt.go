@@ -43,6 +43,7 @@ type Verifier struct {
 	optional   bool
 	userClaims []string
 	leeway     time.Duration
+	noExp      bool // AllowNoExp
 	keep       bool // KeepExpired
 	parser     *jwt.Parser
 }
@@ -73,6 +74,7 @@ func NewVerifier(c Config) (*Verifier, error) {
 		userClaims: c.UserClaims,
 		leeway:     c.Leeway,
 		keep:       c.KeepExpired,
+		noExp:      c.AllowNoExp,
 		parser:     jwt.NewParser(c.options(algorithms)...),
 	}, nil
 }
@@ -160,6 +162,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) 
 	switch {
 	case errors.Is(err, errUnreachable):
 		return nil, err
+	case errors.Is(err, jwt.ErrTokenInvalidClaims) && c.exp == nil && !v.noExp: // the signature has passed
+		return nil, invalid(fmt.Errorf("%w: %w", ErrNoExpiry, err))
 	case err != nil:
 		return nil, invalid(err)
 	}
