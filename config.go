@@ -168,8 +168,21 @@ func (h *Handler) agreement() (string, error) {
 	if err := json.Unmarshal(text, &v); err != nil {
 		return "", err
 	}
+	withoutSources(v)
 	text, err = json.Marshal(v)
 	return string(text), err
+}
+
+// withoutSources takes from a handler's JSON, decoded, where its rules came
+// from.
+func withoutSources(handler any) {
+	h, _ := handler.(map[string]any)
+	on, _ := h["on"].([]any)
+	rules.WithoutSources(on)
+	namespaces, _ := h["namespaces"].([]any)
+	for _, n := range namespaces {
+		withoutSources(n)
+	}
 }
 
 // transport reports whether Socket.IO clients may use it.

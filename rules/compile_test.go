@@ -160,22 +160,22 @@ func TestJSON(t *testing.T) {
 		dedupe data.id 1m
 	}`
 	const want = `{"event":"test","steps":[` +
-		`{"require":{"condition":"data.a","message":"No \"a\"","code":"FORBIDDEN"}},` +
-		`{"join":{"rooms":"data.room"}},` +
-		`{"leave":{"rooms":"\"r\""}},` +
-		`{"emit":{"event":"x","args":["data","args...","\"q\""],"to":"*","except":"data.room","volatile":true}},` +
-		`{"broadcast":{"event":"*","to":"[\"a\"]"}},` +
-		`{"ack":{}},` +
-		`{"ask":{"name":"b","event":"question","args":["1"],"timeout":"3s"}},` +
-		`{"let":{"name":"l","value":"b[0]"}},` +
-		`{"set":{"key":"k","value":"b"}},` +
-		`{"if":{"condition":"data.x","steps":[{"ignore":{}}]}},` +
-		`{"disconnect":{"close":"false"}},` +
-		`{"log":{"value":"data"}},` +
-		`{"batch":{"window":"100ms","event":"y","arg":"data","to":"\"r\""}},` +
-		`{"schema":{"inline":{"type":"object"}}},` +
-		`{"rate":{"events":10,"per":"1s","burst":20}},` +
-		`{"dedupe":{"key":"data.id","ttl":"1m0s"}}]}`
+		`{"require":{"condition":"data.a","message":"No \"a\"","code":"FORBIDDEN"},"source":"Caddyfile:2"},` +
+		`{"join":{"rooms":"data.room"},"source":"Caddyfile:3"},` +
+		`{"leave":{"rooms":"\"r\""},"source":"Caddyfile:4"},` +
+		`{"emit":{"event":"x","args":["data","args...","\"q\""],"to":"*","except":"data.room","volatile":true},"source":"Caddyfile:5"},` +
+		`{"broadcast":{"event":"*","to":"[\"a\"]"},"source":"Caddyfile:6"},` +
+		`{"ack":{},"source":"Caddyfile:7"},` +
+		`{"ask":{"name":"b","event":"question","args":["1"],"timeout":"3s"},"source":"Caddyfile:8"},` +
+		`{"let":{"name":"l","value":"b[0]"},"source":"Caddyfile:9"},` +
+		`{"set":{"key":"k","value":"b"},"source":"Caddyfile:10"},` +
+		`{"if":{"condition":"data.x","steps":[{"ignore":{},"source":"Caddyfile:12"}]},"source":"Caddyfile:11"},` +
+		`{"disconnect":{"close":"false"},"source":"Caddyfile:14"},` +
+		`{"log":{"value":"data"},"source":"Caddyfile:15"},` +
+		`{"batch":{"window":"100ms","event":"y","arg":"data","to":"\"r\""},"source":"Caddyfile:16"},` +
+		`{"schema":{"inline":{"type":"object"}},"source":"Caddyfile:17"},` +
+		`{"rate":{"events":10,"per":"1s","burst":20},"source":"Caddyfile:18"},` +
+		`{"dedupe":{"key":"data.id","ttl":"1m0s"},"source":"Caddyfile:19"}],"source":"Caddyfile:1"}`
 	parsed, err := rules.Parse("Caddyfile", text)
 	if err != nil {
 		t.Fatal(err)

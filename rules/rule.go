@@ -25,11 +25,12 @@ type Rule struct {
 	// client is refused.
 	Steps []Step `json:"steps,omitempty"`
 
-	at position
+	at position // "source" in JSON
 }
 
-// Step is one step of a rule. In JSON it is an object with one key, the
-// step's name.
+// Step is one step of a rule. In JSON it is an object with one key, the step's
+// name, and another, "source", if it came from a Caddyfile: "<file>:<line>",
+// which errors and the log name.
 type Step struct {
 	Action Action
 	at     position
@@ -48,13 +49,21 @@ type emitting interface {
 	emits() []string
 }
 
-// MarshalJSON writes {"<name>": {…}}.
+// sourceKey is the member of a rule or a step in JSON that says where it came
+// from.
+const sourceKey = "source"
+
+// MarshalJSON writes {"<name>": {…}}, and the source.
 func (s Step) MarshalJSON() ([]byte, error) {
 	name := actionName(s.Action)
 	if name == "" {
 		return nil, errors.New("the step is missing")
 	}
-	return json.Marshal(map[string]Action{name: s.Action})
+	step := map[string]any{name: s.Action}
+	if s.at != (position{}) {
+		step[sourceKey] = s.at
+	}
+	return json.Marshal(step)
 }
 
 // UnmarshalJSON reads {"<name>": {…}}; unknown names and fields are errors.
@@ -62,6 +71,12 @@ func (s *Step) UnmarshalJSON(data []byte) error {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return err
+	}
+	if source, ok := raw[sourceKey]; ok {
+		if err := json.Unmarshal(source, &s.at); err != nil {
+			return err
+		}
+		delete(raw, sourceKey)
 	}
 	if len(raw) != 1 {
 		return fmt.Errorf("a step must be an object with one key, its name; this one has %d", len(raw))
@@ -79,10 +94,41 @@ func (s *Step) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// plainRule is a Rule as JSON.
+type plainRule struct {
+	fields
+	Source position `json:"source,omitzero"`
+}
+
+type fields Rule // without its methods
+
+// MarshalJSON writes a rule with its source.
+func (r Rule) MarshalJSON() ([]byte, error) { return json.Marshal(plainRule{fields(r), r.at}) }
+
 // UnmarshalJSON reads a rule; unknown fields are errors.
 func (r *Rule) UnmarshalJSON(data []byte) error {
-	type plain Rule // without this method
-	return unmarshalStrict(data, (*plain)(r))
+	var plain plainRule
+	if err := unmarshalStrict(data, &plain); err != nil {
+		return err
+	}
+	*r = Rule(plain.fields)
+	r.at = plain.Source
+	return nil
+}
+
+// WithoutSources is a list of rules in JSON, decoded, without where they came
+// from: what is left is what they do.
+func WithoutSources(list []any) {
+	for _, v := range list {
+		object, _ := v.(map[string]any)
+		delete(object, sourceKey)
+		steps, _ := object["steps"].([]any)
+		WithoutSources(steps)
+		if branch, ok := object["if"].(map[string]any); ok {
+			steps, _ := branch["steps"].([]any)
+			WithoutSources(steps)
+		}
+	}
 }
 
 func unmarshalStrict(data []byte, v any) error {
@@ -95,6 +141,20 @@ func unmarshalStrict(data []byte, v any) error {
 type position struct {
 	file string
 	line int
+}
+
+// MarshalText writes <file>:<line>.
+func (p position) MarshalText() ([]byte, error) { return []byte(p.or("")), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (p *position) UnmarshalText(text []byte) error {
+	i := bytes.LastIndexByte(text, ':')
+	line, err := strconv.Atoi(string(text[i+1:]))
+	if i <= 0 || err != nil {
+		return fmt.Errorf("source is %q, not of the form file:line", text)
+	}
+	*p = position{file: string(text[:i]), line: line}
+	return nil
 }
 
 // or is the position as text, or path for a rule from JSON.
