@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"slices"
@@ -30,6 +31,7 @@ type accessRecord struct {
 
 	mu       sync.Mutex
 	socketID string // of the first socket; guarded by mu
+	userID   string // of the first that has one; guarded by mu
 }
 
 // accessRequest has the names that Caddy's access log gives to what it has, too.
@@ -63,26 +65,25 @@ func newAccessRecord(i *instance, r *http.Request) *accessRecord {
 	return a
 }
 
-// beginning is the beginning of a text, without what it shares memory with: the
-// whole first line of the request, as long as the session lives.
+// beginning is the printable beginning of a text, without what it shares memory
+// with: the whole first line of the request, as long as the session lives.
 func beginning(text string) string {
 	const most = 1 << 10
-	return strings.Clone(text[:min(len(text), most)])
+	return strings.Clone(printable(text[:min(len(text), most)]))
 }
 
-func (a *accessRecord) joined(socketID string) {
+func (a *accessRecord) joined(socketID, userID string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.socketID == "" {
-		a.socketID = socketID
-	}
+	a.socketID = cmp.Or(a.socketID, socketID)
+	a.userID = cmp.Or(a.userID, userID)
 }
 
 func (a *accessRecord) ended(reason string) {
 	a.mu.Lock()
-	socketID := a.socketID
+	socketID, userID := a.socketID, a.userID
 	a.mu.Unlock()
-	a.write("handled session", a.status, "socket_id", socketID, "reason", reason)
+	a.write("handled session", a.status, "user_id", printable(userID), "socket_id", socketID, "reason", reason)
 }
 
 // answered writes the line of a request that opened no session. a may be nil.

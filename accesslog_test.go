@@ -23,6 +23,7 @@ type sessionLine struct {
 	Duration           float64
 	Status             int
 	SocketID           string `json:"socket_id"`
+	UserID             string `json:"user_id"`
 	Reason             string
 }
 

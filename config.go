@@ -196,7 +196,7 @@ func (h *Handler) protocol(name string) bool {
 
 // build makes what the hub will work by.
 func (h *Handler) build(ctx caddy.Context) (*generation, error) {
-	log := ctx.Slogger()
+	log := printableLog(ctx.Slogger())
 	if h.Hub != "" {
 		log = log.With("hub", h.Hub)
 	}

@@ -58,9 +58,9 @@ type kept struct {
 var _ hub.Witness = kept{}
 
 // Joined is a hub.Witness's.
-func (k kept) Joined(socketID string) {
+func (k kept) Joined(socketID, userID string) {
 	if k.access != nil {
-		k.access.joined(socketID)
+		k.access.joined(socketID, userID)
 	}
 }
 

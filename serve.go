@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"strings"
 	"time"
 
@@ -48,27 +49,52 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 	}
 	server.Serve(answer, asSeenOutside(own), h.info(own, access))
-	if answer.status == 0 && r.Header.Get("Upgrade") != "" && recorded(w) {
-		// The connection was upgraded behind the back of those who log and
-		// count: tell them. Nothing is written any more, but net/http looks
-		// up the caller for its debug log, which is why nobody else is told.
-		w.WriteHeader(http.StatusSwitchingProtocols)
+	if answer.status == 0 && r.Header.Get("Upgrade") != "" {
+		record(w, http.StatusSwitchingProtocols)
 	}
 	return nil
 }
 
-// recorded reports whether somebody around w logs or counts the response.
-func recorded(w http.ResponseWriter) bool {
+// record gives the recorders of Caddy around w, which logs and metrics read, the
+// status of a connection that was upgraded without them. A recorder passes on
+// what it gets, and net/http would note in its debug log that the connection is
+// not its own any more: so it is cut off meanwhile.
+func record(w http.ResponseWriter, status int) {
 	for {
-		if _, ok := w.(caddyhttp.ResponseRecorder); ok {
-			return true
+		if recorder, ok := w.(caddyhttp.ResponseRecorder); ok {
+			if inner := wrapperOf(recorder); inner != nil {
+				was := inner.ResponseWriter
+				inner.ResponseWriter = mute{was}
+				recorder.WriteHeader(status)
+				inner.ResponseWriter = was
+			}
 		}
 		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
-			return false
+			return
 		}
 		w = u.Unwrap()
 	}
+}
+
+// mute drops a status.
+type mute struct{ http.ResponseWriter }
+
+func (mute) WriteHeader(int) {}
+
+// wrapperOf is what a recorder of Caddy embeds; nil if it is another's. Their
+// type is not exported, but the field is.
+func wrapperOf(recorder caddyhttp.ResponseRecorder) *caddyhttp.ResponseWriterWrapper {
+	v := reflect.Indirect(reflect.ValueOf(recorder))
+	if v.Kind() != reflect.Struct {
+		return nil
+	}
+	f, ok := v.Type().FieldByName("ResponseWriterWrapper")
+	if !ok || len(f.Index) != 1 {
+		return nil
+	}
+	inner, _ := v.FieldByIndex(f.Index).Interface().(*caddyhttp.ResponseWriterWrapper)
+	return inner
 }
 
 // answer notes the status of the response that is given through it; one

@@ -321,9 +321,18 @@ describe("secrets", () => {
       }
       await p.post("abc").catch(() => {});
     }
+    // Refusals of each kind, which are logged.
+    await open.get({ ...v4, token: "very-secret" }, { headers: { ...headers, origin: "https://very-secret@evil.example/?very-secret" } });
+    await open.get({ ...v4, token: "very-secret" }, { headers: { origin: "https://evil.example/very-secret?token=very-secret" } });
+    await assert.rejects(connected(urls.AUTH, { ...websocket, auth: { token: jwt({ sub: "ann", exp: undefined, x: "very-secret" }) } }));
+    await assert.rejects(connected(urls.AUTH, { ...websocket, auth: { token: "very-secret", pid: "very-secret" } }));
+    const refused = await connected(urls.PORT, { ...websocket, auth: { token: "very-secret" } });
+    for (const event of ["unknown", "checked", "join"]) assert.ok((await call(refused, event, { text: "very-secret", token })).error, event);
+    await until(() => /"msg":"refused".*"event":"checked".*"rule":"[^"]*:\d+"/.test(caddy.log), "the lines of refusals");
+
     await request(`${urls.PORT}/somewhere-else`); // is logged: the log works
     await until(() => caddy.log.includes("/somewhere-else"), "the access log");
-    for (const s of secrets) assert.ok(!caddy.log.includes(s), `the log has ${s}`);
+    for (const s of secrets) assert.ok(!caddy.log.includes(s), `the log has ${s}: ${caddy.log.split("\n").find((line) => line.includes(s))}`);
   });
 
   test("a token is never selected as subprotocol", limit, async () => {

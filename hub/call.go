@@ -488,7 +488,7 @@ func (s *Socket) hello(b *engine.Batch) {
 	s.client().send(b, p)
 	s.replay(b)
 	if w := witness(s.session()); w != nil {
-		w.Joined(s.id)
+		w.Joined(s.id, s.UserID())
 	}
 }
 

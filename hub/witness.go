@@ -7,8 +7,8 @@ import "github.com/caddy-realtime/realtime/engine"
 // block, nor call the hub.
 type Witness interface {
 	// Joined is called for each socket of the session, when it has joined its
-	// namespace.
-	Joined(socketID string)
+	// namespace. userID is "" if it is anonymous.
+	Joined(socketID, userID string)
 	// Ended is called once, last, with the reason for the end of the session.
 	Ended(reason string)
 }

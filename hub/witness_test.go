@@ -19,7 +19,7 @@ type bystander struct {
 	ended chan struct{}
 }
 
-func (w bystander) Joined(string) { w.notes <- "joined" }
+func (w bystander) Joined(string, string) { w.notes <- "joined" }
 
 func (w bystander) Ended(reason string) {
 	w.notes <- reason
