@@ -2,6 +2,7 @@
 
 import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
+import { createServer, request as ask } from "node:http";
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -196,6 +197,33 @@ describe("the chat page", () => {
     await live(ada);
     await ada.locator(".message.mine[data-state=sent]").waitFor();
     assert.equal(await ada.locator("#notice").isVisible(), false);
+  });
+
+  test("behind a development server that changes the Host, the page and the log say so", limit, async () => {
+    const { hostname, port } = new URL(url);
+    const proxy = createServer((req, res) => {
+      const headers = { ...req.headers, host: `${hostname}:${port}` }; // changeOrigin of Vite's server.proxy
+      const onward = ask({ hostname, port, path: req.url, method: req.method, headers }, (answer) => {
+        res.writeHead(answer.statusCode, answer.headers);
+        answer.pipe(res);
+      });
+      onward.on("error", () => res.destroy());
+      req.pipe(onward);
+    });
+    await new Promise((listening) => proxy.listen(0, "127.0.0.1", listening));
+    try {
+      const own = `http://127.0.0.1:${proxy.address().port}`;
+      const ada = await browser.open(`${own}/`, { expected: /403|WebSocket is closed before/ });
+      await ada.getByRole("button", { name: "Ada", exact: true }).click();
+      await ada.getByText("does not allow pages of this address").waitFor();
+      const warnings = caddy.log.split("\n").filter((line) => line.includes(`"origin":"${own}"`));
+      assert.equal(warnings.length, 1);
+      assert.match(warnings[0], new RegExp(`"level":"warn".*changes the header Host.*remove changeOrigin.*add ${own} to the option origins`));
+      await ada.context().close();
+    } finally {
+      proxy.closeAllConnections();
+      proxy.close();
+    }
   });
 
   test("after a reload of the page it does not claim that nothing was said", limit, async () => {

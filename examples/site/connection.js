@@ -31,6 +31,10 @@ export async function connect(me, rooms, onState) {
 		socket.io.engine.on("upgrade", tell);
 	});
 	socket.on("disconnect", tell);
+	socket.io.on("close", (_, error) => {
+		why = error?.description > 0 ? reason(error) : "The connection broke.";
+		tell();
+	});
 	addEventListener("offline", tell);
 	addEventListener("online", () => {
 		tell();
