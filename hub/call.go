@@ -33,11 +33,11 @@ type call struct {
 
 	b         *engine.Batch // nil when nobody is about to flush one for us
 	suspended bool
-	acked     bool      // answered, or not to be answered
-	deferred  []func()  // of a connect call: what takes effect once it passed
-	joins     []Address // of a connect call: the rooms that it will join, each once
-	memo      *memo     // of a call that runs for others with its key, see Once
-	kept      int       // bytes that the policy keeps
+	acked     bool       // answered, or not to be answered
+	deferred  []func()   // of a connect call: what takes effect once it passed
+	joins     []Address  // of a connect call: the rooms that it will join, each once
+	first     *firstCall // of a call that runs for others with its key, see Once
+	kept      int        // bytes that the policy keeps
 
 	// Guarded by socket.mu once the call is suspended.
 	held     bool // later events wait for the end
@@ -331,8 +331,8 @@ func (c *call) Ack(a parser.Args) {
 		return
 	}
 	c.acked = true
-	if c.memo != nil {
-		c.memo.answered, c.memo.answer = true, a.Clone()
+	if c.first != nil {
+		c.first.answered, c.first.answer = true, a.Clone()
 	}
 	if c.packet.ID == parser.NoID {
 		return
@@ -347,8 +347,8 @@ func (c *call) Ack(a parser.Args) {
 
 // Ignore makes the call end without an answer.
 func (c *call) Ignore() {
-	if c.memo != nil && !c.acked {
-		c.memo.ignored = true
+	if c.first != nil && !c.acked {
+		c.first.ignored = true
 	}
 	c.acked = true
 }
@@ -395,8 +395,8 @@ func (c *call) End(r *Refusal) {
 		return
 	}
 	c.conclude(r)
-	if c.memo != nil {
-		c.settle(r)
+	if c.first != nil {
+		c.completeDedupe(r)
 	}
 	if c.markOver() {
 		c.batched(func(b *engine.Batch) { s.drain(b, s.next()) })

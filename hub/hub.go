@@ -199,7 +199,7 @@ func (h *Hub) Close() {
 	defer h.mu.Unlock()
 	for _, n := range h.namespaces {
 		h.settle(n)
-		n.memos.clear()
+		n.deduper.clear()
 	}
 }
 
@@ -302,7 +302,7 @@ func (h *Hub) dropLocked(n *Namespace) {
 func (h *Hub) forgetLocked(n *Namespace) {
 	n.reuseLocked()
 	delete(h.namespaces, n.name)
-	n.memos.clear()
+	n.deduper.clear()
 	if n.refs == 0 { // else sockets are lost, whom close ends
 		n.history.end()
 	}

@@ -12,7 +12,6 @@ const (
 	roomCost     = 250
 	memberCost   = 80 // a socket's being in a room
 	batchCost    = 300
-	memoCost     = 400
 	typistCost   = 250
 	visitCost    = 64 // a change that is to be told
 	audienceCost = 300

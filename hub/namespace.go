@@ -30,7 +30,7 @@ type Namespace struct {
 
 	index      holder // of rooms and who is in them
 	collectors collectors
-	memos      memos
+	deduper    deduper
 	typists    typists
 	announcer  announcer
 	history    history
@@ -82,7 +82,7 @@ func newNamespace(h *Hub, name string, dynamic bool, spec *NamespaceConfig) *Nam
 
 		index: holder{h.engine, budget.Sockets},
 	}
-	n.memos.holder = holder{h.engine, budget.Dedupe}
+	n.deduper = newDeduper(holder{h.engine, budget.Dedupe})
 	n.typists.holder = holder{h.engine, budget.Presence}
 	n.history.ns, n.history.holder = n, holder{h.engine, budget.Recovery}
 	n.history.configure(h.config.Load())

@@ -309,7 +309,7 @@ func (s *Socket) leave(b *engine.Batch, reason string) {
 
 // notifyDisconnect tells the policy that a socket has gone for good.
 func (s *Socket) notifyDisconnect(b *engine.Batch, reason string) {
-	s.ns.memos.forget(s)
+	s.ns.deduper.forget(s)
 	c := newCall(s, disconnectCall)
 	c.reason = reason
 	s.enter(b, c)
