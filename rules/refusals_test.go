@@ -91,6 +91,27 @@ func TestRefusalNamesItsPreset(t *testing.T) {
 	}
 }
 
+// Of several rules for disconnect each may fail, and none hides another.
+func TestEachRefusalOnDisconnectIsNamed(t *testing.T) {
+	one, err := rules.Parse("one", "on disconnect {\n\tset a data.x\n}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := rules.Parse("two", "on disconnect {\n\trequire false \"No\" FORBIDDEN\n}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := rules.Compile(nil, [][]rules.Rule{one, two}, rules.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &endingCall{fakeCall: *newCall("disconnect", "")}
+	set.Disconnect(c)
+	if c.refused == nil || c.refused.Rule != "one:2" || c.refused.Code != hub.Invalid || !strings.Contains(c.refused.Cause.Error(), "two:2: FORBIDDEN: No") {
+		t.Errorf("%+v", c.refused)
+	}
+}
+
 // endingCall keeps how it ended.
 type endingCall struct {
 	fakeCall

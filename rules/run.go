@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -58,7 +60,7 @@ type run struct {
 	pc   int           // the next op
 	vars []parser.Args // values of variables, by slot
 
-	failed *hub.Refusal   // of disconnect: the first rule that failed
+	failed *hub.Refusal   // of disconnect: the rules that failed
 	now    int64          // the variable, once asked for
 	room   string         // the variable of allow_rooms
 	b      parser.Builder // of the present step
@@ -123,9 +125,7 @@ func (r *run) nextRule(refusal *hub.Refusal) bool {
 	if r.code != r.set.disconnect {
 		return false
 	}
-	if r.failed == nil {
-		r.failed = r.placed(refusal)
-	}
+	r.failed = also(r.failed, r.placed(refusal))
 	for _, start := range r.code.starts {
 		if start >= r.pc {
 			r.pc = start
@@ -134,6 +134,16 @@ func (r *run) nextRule(refusal *hub.Refusal) bool {
 	}
 	r.pc = len(r.code.ops)
 	return true
+}
+
+// also is the refusal first, with next as another cause for the log.
+func also(first, next *hub.Refusal) *hub.Refusal {
+	if first == nil {
+		return next
+	}
+	both := *first
+	both.Cause = errors.Join(first.Cause, fmt.Errorf("%s: %w", next.Rule, next))
+	return &both
 }
 
 // placed is the refusal by the present step with the step's line. A refusal
