@@ -64,12 +64,12 @@ func stringList(s []string) ref.Val {
 
 // library is what every expression has of CEL's.
 func library() []cel.EnvOption {
-	return []cel.EnvOption{
+	return append([]cel.EnvOption{
 		ext.Strings(),
 		cel.CrossTypeNumericComparisons(true),
 		cel.DefaultUTCTimeZone(true),
 		cel.ParserExpressionSizeLimit(4096),
-	}
+	}, mixedOverloads()...)
 }
 
 // newEnv is the environment of every rule: CEL's standard and strings

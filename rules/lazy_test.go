@@ -127,7 +127,8 @@ func (r *reader) check(t *testing.T, data string) {
 	want, _, err := r.plain.Eval(map[string]any{"data": d, "args": []any{d}})
 	got := newCall("test", data).run(t, r.ours)
 	if err != nil {
-		if !strings.HasPrefix(got, "refused ") {
+		mixes := strings.ContainsAny(r.expr, "+*") && strings.Contains(err.Error(), "no such overload") // not in CEL
+		if !strings.HasPrefix(got, "refused ") && !mixes {
 			t.Errorf("%s of %s: %s, CEL says %v", r.expr, data, got, err)
 		}
 		return

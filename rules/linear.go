@@ -69,7 +69,7 @@ var linear = map[string]func(args []ref.Val) ref.Val{
 
 // makers are the functions of CEL that can make a string longer than their
 // arguments, or of what may be longer than what an expression may read.
-var makers = map[string]bool{"_+_": true, "format": true, "strings.quote": true, "string": true, "bytes": true}
+var makers = map[string]bool{"format": true, "strings.quote": true, "string": true, "bytes": true}
 
 // boundCalls is a decorator of CEL's planner that puts linear and bounded
 // calls in the place of others.
@@ -77,6 +77,9 @@ func boundCalls(i interpreter.InterpretableV2) (interpreter.InterpretableV2, err
 	call, ok := i.(interpreter.InterpretableCall)
 	if !ok {
 		return i, nil
+	}
+	if f := arithmetic[call.Function()]; f != nil {
+		return &arithmeticCall{call, f}, nil
 	}
 	if f := linear[call.Function()]; f != nil {
 		return &linearCall{call, f}, nil
@@ -94,7 +97,11 @@ func (c *boundedCall) Eval(a interpreter.Activation) ref.Val {
 }
 
 func (c *boundedCall) Exec(f *interpreter.ExecutionFrame) ref.Val {
-	v := c.InterpretableCall.Exec(f)
+	return bounded(c.InterpretableCall.Exec(f))
+}
+
+// bounded is v, or an error if it is too long a string.
+func bounded(v ref.Val) ref.Val {
 	switch v := v.(type) {
 	case types.String:
 		if len(v) > maxString {
