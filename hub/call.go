@@ -432,7 +432,7 @@ func (c *call) conclude(r *Refusal) {
 		c.batched(func(b *engine.Batch) { c.concludeConnect(b, r) })
 	case c.kind == disconnectCall:
 		if r != nil { // there is no client left to answer
-			c.socket.client().logRefusal(c.Name(), c.socket.ns.name, c.socket, r)
+			c.socket.refused(c.Name(), r)
 		}
 	case r == nil && !c.acked:
 		c.Ack(parser.Args{})

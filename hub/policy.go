@@ -175,7 +175,8 @@ type Address struct {
 	Name string // of a UserRoom the user's id, of a SocketRoom the socket's id
 }
 
-// Code is the fixed word that tells a client why it was refused.
+// Code is the word that tells a client why it was refused: one of these, or one
+// that a policy chose.
 type Code string
 
 const (

@@ -10,20 +10,21 @@ import (
 	"sync/atomic"
 )
 
-// Lister is what a Policy implements that knows the names of its events.
-// Refusals are counted by them; other names, which clients choose, are not
-// told apart.
+// Lister is what a Policy implements that knows the names of its events and the
+// codes of its own with which it refuses. Refusals are counted by them; other
+// names, which clients choose, are not told apart.
 type Lister interface {
 	Events() []string
+	Codes() []Code
 }
 
 const otherEvents = "other"
 
-var codes = [...]Code{UnknownEvent, Invalid, Forbidden, RateLimited, TooLarge, Limit, Busy, Timeout, UpstreamError, ProcessingError}
+var codes = []Code{UnknownEvent, Invalid, Forbidden, RateLimited, TooLarge, Limit, Busy, Timeout, UpstreamError, ProcessingError}
 
 // RefusalStats is how often one event was refused with one code.
 type RefusalStats struct {
-	Event string // of the configuration, "connect", or "other"
+	Event string // of the configuration, "connect", "disconnect" or "other"
 	Code  Code
 	Count uint64
 }
@@ -31,39 +32,49 @@ type RefusalStats struct {
 // refusals counts refused events since the hub exists. What it has counted
 // outlives the configuration whose event it was.
 type refusals struct {
-	byEvent atomic.Pointer[map[string]*byCode] // replaced, never changed
+	counts atomic.Pointer[map[string]map[Code]*atomic.Uint64] // by event; replaced, never changed
 }
 
-type byCode [len(codes)]atomic.Uint64
-
-// know makes room for the events of a configuration. It must not be called
-// concurrently.
+// know makes room for the events and codes of a configuration. It must not be
+// called concurrently.
 func (r *refusals) know(namespaces []NamespaceConfig) {
-	next := map[string]*byCode{"connect": {}, otherEvents: {}}
+	events, known := []string{"connect", "disconnect", otherEvents}, slices.Clone(codes)
 	for i := range namespaces {
 		if l, ok := namespaces[i].Policy.(Lister); ok {
-			for _, event := range l.Events() {
-				next[event] = &byCode{}
-			}
+			events = append(events, l.Events()...)
+			known = append(known, l.Codes()...)
 		}
 	}
-	if before := r.byEvent.Load(); before != nil {
-		maps.Copy(next, *before)
+	next := map[string]map[Code]*atomic.Uint64{}
+	if before := r.counts.Load(); before != nil {
+		next = maps.Clone(*before)
 	}
-	r.byEvent.Store(&next)
+	for _, event := range events {
+		counts := maps.Clone(next[event])
+		if counts == nil {
+			counts = map[Code]*atomic.Uint64{}
+		}
+		for _, code := range known {
+			if counts[code] == nil {
+				counts[code] = new(atomic.Uint64)
+			}
+		}
+		next[event] = counts
+	}
+	r.counts.Store(&next)
 }
 
 func (r *refusals) add(event string, code Code) {
-	all := *r.byEvent.Load()
+	all := *r.counts.Load()
 	counts := all[event]
 	if counts == nil {
 		counts = all[otherEvents]
 	}
-	if i := slices.Index(codes[:], code); i >= 0 {
-		counts[i].Add(1)
-	} else {
-		counts[slices.Index(codes[:], Invalid)].Add(1)
+	n := counts[code]
+	if n == nil {
+		n = counts[Invalid]
 	}
+	n.Add(1)
 }
 
 // refused counts a refusal and writes its line in the log.
@@ -105,10 +116,10 @@ func (c *client) logRefusal(event, namespace string, s *Socket, r *Refusal) {
 
 // stats lists what was refused at least once.
 func (r *refusals) stats() (list []RefusalStats, total uint64) {
-	for event, counts := range *r.byEvent.Load() {
-		for i := range counts {
-			if n := counts[i].Load(); n > 0 {
-				list = append(list, RefusalStats{event, codes[i], n})
+	for event, counts := range *r.counts.Load() {
+		for code, count := range counts {
+			if n := count.Load(); n > 0 {
+				list = append(list, RefusalStats{event, code, n})
 				total += n
 			}
 		}

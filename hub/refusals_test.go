@@ -185,3 +185,45 @@ func TestLimitsAreLogged(t *testing.T) {
 		})
 	}
 }
+
+// listed is a policy that knows its events and codes.
+type listed struct {
+	script
+	events []string
+	codes  []hub.Code
+}
+
+func (l *listed) Events() []string  { return l.events }
+func (l *listed) Codes() []hub.Code { return l.codes }
+
+// What is counted has the names of the configuration, never those of clients.
+func TestRefusalsAreCountedByEventAndCode(t *testing.T) {
+	refuse := func(c hub.Call) { c.End(&hub.Refusal{Code: "SOLD_OUT", Message: "no"}) }
+	p := &listed{script{event: refuse, disconnect: refuse}, []string{"buy"}, []hub.Code{"SOLD_OUT"}}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		want := map[string]uint64{}
+		send := func(event, as string) {
+			t.Helper()
+			c.Send(`420["` + event + `"]`)
+			c.Expect(`430[{"error":"no","code":"SOLD_OUT"}]`)
+			want[as]++
+		}
+		send("buy", "buy SOLD_OUT")
+		send("made up", "other SOLD_OUT")
+		h.Update(hub.Config{Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: &listed{p.script, []string{"sell"}, nil}}}})
+		send("buy", "buy SOLD_OUT") // goes on
+		send("sell", "sell INVALID")
+		c.Send("41")
+		synctest.Wait()
+		want["disconnect SOLD_OUT"]++
+		got := map[string]uint64{}
+		for _, r := range h.Stats().Refusals {
+			got[r.Event+" "+string(r.Code)] = r.Count
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("counted %v, want %v", got, want)
+		}
+	})
+}

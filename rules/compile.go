@@ -57,9 +57,10 @@ type Place struct {
 type Set struct {
 	connect, disconnect *code
 	events              map[string]*code
-	any                 *code           // `on *`
-	reserved            map[string]bool // never matched by it
-	allow               condition       // of Options.AllowRooms, or nil
+	codes               map[hub.Code]bool // of the rules
+	any                 *code             // `on *`
+	reserved            map[string]bool   // never matched by it
+	allow               condition         // of Options.AllowRooms, or nil
 	log                 *slog.Logger
 	anonymity           Anonymity
 	warnings            []Warning
@@ -78,6 +79,9 @@ var (
 
 // Events lists the events that have a rule of their own.
 func (s *Set) Events() []string { return slices.Collect(maps.Keys(s.events)) }
+
+// Codes lists the codes that the rules refuse with.
+func (s *Set) Codes() []hub.Code { return slices.Collect(maps.Keys(s.codes)) }
 
 // ruleKind is what a rule answers.
 type ruleKind uint8
@@ -113,7 +117,7 @@ func Compile(own []Rule, presets [][]Rule, o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{events: map[string]*code{}, sets: map[string]bool{}, reserved: maps.Clone(ownEvents), log: o.Logger, anonymity: o.Anonymity, trace: o.Trace}
+	s := &Set{events: map[string]*code{}, sets: map[string]bool{}, codes: map[hub.Code]bool{}, reserved: maps.Clone(ownEvents), log: o.Logger, anonymity: o.Anonymity, trace: o.Trace}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"maps"
 	"regexp"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -24,24 +22,13 @@ type Require struct {
 	// What the client is told; default "Invalid arguments" or, if a field is
 	// missing, which.
 	Message string `json:"message,omitempty"`
-	// The code beside it, in capitals: UNKNOWN_EVENT, INVALID, FORBIDDEN,
-	// RATE_LIMITED, TOO_LARGE, LIMIT, BUSY, TIMEOUT, UPSTREAM_ERROR or
-	// PROCESSING_ERROR. Default: INVALID.
+	// The code that goes with it: INVALID, FORBIDDEN or another of the
+	// server's, or one of your own: capitals, digits and underscores, a capital
+	// first, at most 64. Default: INVALID.
 	Code hub.Code `json:"code,omitempty"`
 }
 
-var codes = map[hub.Code]bool{
-	hub.UnknownEvent: true, hub.Invalid: true, hub.Forbidden: true, hub.RateLimited: true, hub.TooLarge: true,
-	hub.Limit: true, hub.Busy: true, hub.Timeout: true, hub.UpstreamError: true, hub.ProcessingError: true,
-}
-
-func codeNames() string {
-	var names []string
-	for _, code := range slices.Sorted(maps.Keys(codes)) {
-		names = append(names, string(code))
-	}
-	return strings.Join(names, ", ")
-}
+var codeForm = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,63}$`)
 
 func (s *Require) parse(l *reader) (err error) {
 	if s.Condition, err = l.expr("the condition"); err != nil || !l.more() {
@@ -59,8 +46,8 @@ func (s *Require) parse(l *reader) (err error) {
 }
 
 func (s *Require) compile(c *compiler) error {
-	if s.Code != "" && !codes[s.Code] {
-		return fmt.Errorf("unknown code %s; a message with spaces must be in double quotes, and the codes are %s", s.Code, codeNames())
+	if s.Code != "" && !codeForm.MatchString(string(s.Code)) {
+		return fmt.Errorf("%s is not a code: write capitals, digits and underscores, a capital first, at most 64 (OUT_OF_STOCK); a message with spaces must be in double quotes", s.Code)
 	}
 	when, err := c.condition(s.Condition)
 	if err != nil {
@@ -71,6 +58,7 @@ func (s *Require) compile(c *compiler) error {
 	no := hub.Refusal{Code: hub.Invalid, Message: msgInvalid, Rule: c.where}
 	if s.Code != "" {
 		no.Code = s.Code
+		c.set.codes[s.Code] = true
 	}
 	if s.Message != "" {
 		no.Message = s.Message

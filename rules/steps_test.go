@@ -53,6 +53,7 @@ func TestSteps(t *testing.T) {
 		{"require", "require `type(data.text) == string && data.text != \"\"` \"Message text required\"\nack 1", `{"text":"x"}`, `ack 1`},
 		{"require false", "require `data.text != \"\"` \"Message text required\"\nack 1", `{"text":""}`, `refused INVALID: Message text required`},
 		{"require not evaluable", "require `data.text != \"\"` \"No\" FORBIDDEN", `{}`, `refused FORBIDDEN: No`},
+		{"require with a code of its own", "require false \"Pay first\" PAYMENT_REQUIRED_2", ``, `refused PAYMENT_REQUIRED_2: Pay first`},
 		{"require without message", "require data.ok", `{"ok":false}`, `refused INVALID: Invalid arguments`},
 		{"require without message, missing", "require data.ok", `{}`, `refused INVALID: Missing field ok`},
 		{"require no bool", "require data", `1`, `refused INVALID: Invalid arguments`},
