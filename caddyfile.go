@@ -348,7 +348,7 @@ func (n *Namespace) unmarshalAllowRooms(d *caddyfile.Dispenser) error {
 	if err := oneArg(d, &n.AllowRooms); err != nil {
 		return err
 	}
-	if _, err := rules.Compile(nil, nil, rules.Options{AllowRooms: n.AllowRooms}); err != nil {
+	if _, err := rules.Compile(nil, nil, rules.Options{AllowRooms: n.AllowRooms, Expand: expandRule}); err != nil {
 		return d.WrapErr(err)
 	}
 	return nil

@@ -82,7 +82,7 @@ func (f *testFlags) run(w io.Writer, path, event string) error {
 		e.Answers = append(e.Answers, raw(answer))
 	}
 	result, err := dryrun.Run(e, socket, func(o rules.Options) (*rules.Set, error) {
-		o.AllowRooms = allowRooms
+		o.AllowRooms, o.IsNamespace = allowRooms, h.isNamespace
 		set, _, err := n.compile(o, cmp.Or(n.Presence, h.Presence))
 		return set, err
 	})
@@ -147,6 +147,13 @@ func (h *Handler) namespace(name string) (n *Namespace, allowRooms string, err e
 		}
 	}
 	return nil, "", fmt.Errorf("there is no namespace %s", name)
+}
+
+// isNamespace reports whether there may be a namespace called name.
+func (h *Handler) isNamespace(name string) bool {
+	return name == "/" || slices.ContainsFunc(h.Namespaces, func(n *NamedNamespace) bool {
+		return n.matches(name, true) || n.matches(name, false)
+	})
 }
 
 // matches reports whether n is called name or, unless exact, has a pattern for

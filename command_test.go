@@ -47,6 +47,8 @@ func TestCommandTest(t *testing.T) {
 		"join_reserved":    `join-room --args ["user:ann"]`,
 		"leave":            `leave-room --args ["r"] --rooms r`,
 		"leave_elsewhere":  `leave-room --args ["r"]`,
+		"rejoin":           `rejoin --args [["a","secret-1"]] --ack --user ann --expect ok`,
+		"rejoin_many":      `rejoin --args [["a","b","c"]] --json --expect TOO_MANY`,
 		"bye":              `bye`,
 		"quiet":            `quiet --ack`,
 		"unknown":          `nothing --expect UNKNOWN_EVENT`,

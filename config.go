@@ -245,7 +245,7 @@ func (h *Handler) buildNamespaces(ctx caddy.Context, log *slog.Logger) ([]hub.Na
 		return nil, err
 	}
 	main := hub.NamespaceConfig{Name: "/", Auth: inherited}
-	main.Policy, main.Presence, err = h.compile(rules.Options{AllowRooms: h.AllowRooms, Logger: log}, h.Presence)
+	main.Policy, main.Presence, err = h.compile(rules.Options{AllowRooms: h.AllowRooms, Logger: log, IsNamespace: h.isNamespace}, h.Presence)
 	if err != nil {
 		return nil, err
 	}
@@ -275,7 +275,7 @@ func (n *NamedNamespace) build(ctx caddy.Context, h *Handler, inherited hub.Auth
 	if c.Auth == nil {
 		c.Auth = inherited
 	}
-	c.Policy, c.Presence, err = n.compile(rules.Options{AllowRooms: cmp.Or(n.AllowRooms, h.AllowRooms), Logger: log}, cmp.Or(n.Presence, h.Presence))
+	c.Policy, c.Presence, err = n.compile(rules.Options{AllowRooms: cmp.Or(n.AllowRooms, h.AllowRooms), Logger: log, IsNamespace: h.isNamespace}, cmp.Or(n.Presence, h.Presence))
 	return c, err
 }
 
@@ -326,7 +326,7 @@ func (n *Namespace) compile(o rules.Options, announce *rules.Presence) (set *rul
 	if p, err = announce.Compile(); err != nil {
 		return nil, p, fmt.Errorf("presence: %w", err)
 	}
-	o.Presence = p
+	o.Presence, o.Expand = p, expandRule
 	set, err = rules.Compile(n.On, presets, o)
 	return set, p, err
 }

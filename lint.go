@@ -77,7 +77,7 @@ func (h *Handler) checkRules() error {
 }
 
 func (h *Handler) checkNamespaceRules(n *Namespace) error {
-	set, _, err := n.compile(rules.Options{AllowRooms: cmp.Or(n.AllowRooms, h.AllowRooms), Anonymity: h.anonymity(n)}, cmp.Or(n.Presence, h.Presence))
+	set, _, err := n.compile(rules.Options{AllowRooms: cmp.Or(n.AllowRooms, h.AllowRooms), Anonymity: h.anonymity(n), IsNamespace: h.isNamespace}, cmp.Or(n.Presence, h.Presence))
 	if err != nil {
 		return err
 	}

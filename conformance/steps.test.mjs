@@ -70,6 +70,17 @@ http://127.0.0.1:{$PORT} {
 	realtime {
 		hub open
 		${rules}
+		on order {
+			emit ordered data.item sender "{env.KITCHEN}" to "orders" of /staff
+			broadcast overheard data.item to * of /staff
+			require \`data.price * 2 < 6\` "Too dear" TOO_DEAR
+			ack \`{"twice": data.price * 2, "half": data.price / 2.0}\`
+		}
+		namespace /staff {
+			on connect {
+				join "orders"
+			}
+		}
 	}
 }
 
@@ -88,10 +99,27 @@ http://127.0.0.1:{$AUTH} {
 describe("steps", () => {
   let caddy;
   before(async () => {
-    caddy = await Caddy.start({ config, ports: ["AUTH"] });
+    caddy = await Caddy.start({ config, ports: ["AUTH"], env: { KITCHEN: "the \"kitchen\"" } });
   });
   afterEach(() => closeAll());
   after(() => caddy.stop());
+
+  test("emit of another namespace, codes of one's own, mixed arithmetic, placeholders", limit, async () => {
+    const chef = await connected(`${caddy.url}/staff`, websocket);
+    const told = heard(chef, "ordered");
+    const overheard = heard(chef, "overheard");
+    const guest = client(caddy.url, websocket);
+    await connects(guest);
+    const own = guest.io.socket("/staff");
+    await connects(own);
+    const mine = [heard(own, "ordered"), heard(own, "overheard")];
+    assert.deepEqual(await call(guest, "order", { item: "soup", price: 1.5 }), { twice: 3, half: 0.75 });
+    assert.deepEqual(await call(guest, "order", { item: "tea", price: 2 }), { twice: 4, half: 1 });
+    assert.deepEqual(await call(guest, "order", { item: "truffle", price: 300 }), { error: "Too dear", code: "TOO_DEAR" });
+    await until(() => overheard.length === 3 && mine[0].length === 3, "all orders");
+    assert.deepEqual(told, ["soup", "tea", "truffle"].map((item) => [item, guest.id, "the \"kitchen\""]));
+    assert.deepEqual(mine, [told, []]); // a broadcast spares the sender's own socket there
+  });
 
   test("schema: the acknowledgement says which field, and what it must be", limit, async () => {
     const socket = await connected(caddy.url, websocket);

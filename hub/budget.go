@@ -86,7 +86,7 @@ func (n *Namespace) payLocked(b *engine.Batch, from *Socket, e *Emission, size i
 	cost := (size + len(e.Event) + overhead) * receivers
 	session := from.session()
 	now, own, a := session.Now(b), &from.client().fanout, session.Account()
-	if !from.joined {
+	if from.ns == n && !from.joined {
 		if r := from.recovery; a == nil && r != nil {
 			a = r.lost.account
 		}
@@ -103,15 +103,16 @@ func (n *Namespace) payLocked(b *engine.Batch, from *Socket, e *Emission, size i
 	return &Refusal{Code: RateLimited, Message: "Too much to send"}
 }
 
-// payItem is payLocked for an item of a batch.
-func (n *Namespace) payItem(from *Socket, e *Emission, item []byte) *Refusal {
+// payAhead is payLocked for what is sent later, or by a socket of another
+// namespace.
+func (n *Namespace) payAhead(b *engine.Batch, from *Socket, e *Emission, size int) *Refusal {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	h := &n.history
 	h.mu.Lock()
 	keep := h.on() && h.keepsLocked(from, e)
 	h.mu.Unlock()
-	return n.payLocked(nil, from, e, len(item), keep)
+	return n.payLocked(b, from, e, size, keep)
 }
 
 // receiversLocked counts the sockets that e goes to: at most those, where

@@ -255,7 +255,7 @@ func (c *call) Emit(e Emission) *Refusal {
 		e.To, e.Except = slices.Clone(e.To), slices.Clone(e.Except)
 		c.deferred = append(c.deferred, func() {
 			c.batched(func(b *engine.Batch) {
-				if r := s.ns.send(b, s, &e); r != nil {
+				if r := s.emit(b, &e); r != nil {
 					s.refuse(b, c.Name(), parser.NoID, r)
 				}
 			})
@@ -263,11 +263,30 @@ func (c *call) Emit(e Emission) *Refusal {
 		return nil
 	}
 	if c.b != nil {
-		return s.ns.send(c.b, s, &e)
+		return s.emit(c.b, &e)
 	}
 	var r *Refusal
-	c.batched(func(b *engine.Batch) { r = s.ns.send(b, s, &e) })
+	c.batched(func(b *engine.Batch) { r = s.emit(b, &e) })
 	return r
+}
+
+// emit emits e on behalf of s, in its namespace or another.
+func (s *Socket) emit(b *engine.Batch, e *Emission) *Refusal {
+	if e.Namespace == "" || e.Namespace == s.ns.name {
+		return s.ns.send(b, s, e)
+	}
+	there := s.client().socket([]byte(e.Namespace)) // as which the sender is left out
+	e.NotSelf = e.NotSelf && there != nil
+	n := s.ns.hub.lookup(e.Namespace)
+	if n == nil { // never used on this node
+		s.ns.hub.publish(e.Namespace, there, e)
+		return nil
+	}
+	if r := n.payAhead(b, s, e, e.Args.Len()); r != nil {
+		return r
+	}
+	e.paid = true
+	return n.send(b, there, e)
 }
 
 // send emits e on behalf of a socket, here first and then on other nodes;
@@ -276,9 +295,7 @@ func (n *Namespace) send(b *engine.Batch, from *Socket, e *Emission) *Refusal {
 	if r := n.sendLocal(b, from, e); r != nil {
 		return r
 	}
-	if n.hub.broker != nil {
-		n.publish(from, e)
-	}
+	n.hub.publish(n.name, from, e)
 	return nil
 }
 

@@ -39,7 +39,7 @@ type collector struct {
 // collect adds item, one JSON value, to the batch that e names. The array goes
 // out when window has passed since its first item, or when it is full.
 func (n *Namespace) collect(from *Socket, window time.Duration, e Emission, item []byte) *Refusal {
-	if r := n.payItem(from, &e, item); r != nil {
+	if r := n.payAhead(nil, from, &e, len(item)); r != nil {
 		return r
 	}
 	e.paid = true

@@ -15,21 +15,21 @@ const maxRemoteDepth = 64
 
 // publish hands e, which was delivered here, to the other nodes if it may have
 // targets there.
-func (n *Namespace) publish(from *Socket, e *Emission) {
-	if e.Scope == ToSelf || e.Scope == ToRooms && len(e.To) == 0 {
+func (h *Hub) publish(namespace string, from *Socket, e *Emission) {
+	if h.broker == nil || e.Scope == ToSelf || e.Scope == ToRooms && len(e.To) == 0 {
 		return
 	}
 	args := e.Args.Clone()
 	m := &broker.Message{
-		Namespace: n.name, Event: strings.Clone(e.Event), JSON: args.JSON, Bin: args.Bin,
+		Namespace: namespace, Event: strings.Clone(e.Event), JSON: args.JSON, Bin: args.Bin,
 		All: e.Scope == ToAll, Rooms: wireNames(e.To), Except: wireNames(e.Except), Volatile: e.Volatile,
 	}
 	if e.NotSelf {
 		m.Except = append(m.Except, from.id)
 	}
-	if err := n.hub.broker.Publish(m); err != nil {
-		n.hub.counts.unpublished.Add(1)
-		n.hub.log().Debug("publishing to other nodes", "namespace", n.name, "error", err)
+	if err := h.broker.Publish(m); err != nil {
+		h.counts.unpublished.Add(1)
+		h.log().Debug("publishing to other nodes", "namespace", namespace, "error", err)
 	}
 }
 

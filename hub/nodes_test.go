@@ -83,3 +83,89 @@ func TestNodes(t *testing.T) {
 		}
 	})
 }
+
+// A socket sends to sockets of another namespace, here and on other nodes. A
+// broadcast leaves the socket out that its own connection has there.
+func TestEmissionsToAnotherNamespace(t *testing.T) {
+	of := func(c hub.Call) {
+		e := hub.Emission{Event: c.Name(), Args: c.Args(), Scope: hub.ToRooms, Namespace: "/chat"}
+		switch c.Name() {
+		case "join":
+			rooms(c)
+			return
+		case "room", "other":
+			e.To = room("r")
+		case "mine":
+			e.To = room(c.Peer().Rooms()...)
+		case "all":
+			e.Scope = hub.ToAll
+			e.Except = room("quiet")
+		case "nowhere":
+			e.To, e.Namespace = room("r"), "/none"
+		case "own":
+			e.To, e.Namespace = room("r"), "/"
+		}
+		e.NotSelf = c.Name() == "other" || c.Name() == "own"
+		c.End(c.Emit(e))
+	}
+	synctest.Test(t, func(t *testing.T) {
+		bus := broker.NewMemory()
+		node := func() *siotest.Network {
+			b := bus.Node()
+			t.Cleanup(func() { b.Close() })
+			p := &script{event: of}
+			h := hub.New(hub.Config{Broker: b, Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: p, Auth: verifier{}}, {Name: "/chat", Policy: p, Auth: verifier{}}}})
+			t.Cleanup(h.Close)
+			return siotest.Serve(t, http.HandlerFunc(h.Engine().ServeHTTP))
+		}
+		here, there, empty := node(), node(), node()
+		join := func(n *siotest.Network, user, nsp, room string) *siotest.Conn {
+			c := n.WebSocket(wsPath)
+			c.Join("/", `{"token":"`+user+`"}`)
+			if nsp != "/" {
+				c.Join(nsp, `{"token":"`+user+`"}`)
+			}
+			c.Send(`42` + wire(nsp) + `0["join","` + room + `"]`)
+			c.Expect(`43` + wire(nsp) + `0[]`)
+			return c
+		}
+		ann := join(here, "ann", "/chat", "r") // in both, and sends from /
+		bob, eve := join(here, "bob", "/chat", "r"), join(there, "bob", "/chat", "r")
+		quiet := join(there, "bob", "/chat", "quiet")
+		plain := join(here, "bob", "/", "r")
+		phone := join(there, "ann", "/chat", "phone")
+		from := empty.WebSocket(wsPath) // a node where nobody is in /chat
+		from.Join("/", `{"token":"bob"}`)
+		for _, tc := range []struct {
+			sender *siotest.Conn
+			event  string
+			want   []*siotest.Conn
+		}{
+			{ann, "room", []*siotest.Conn{ann, bob, eve}},
+			{ann, "other", []*siotest.Conn{bob, eve}},
+			{ann, "mine", []*siotest.Conn{ann, phone}},
+			{ann, "all", []*siotest.Conn{ann, bob, eve, phone}},
+			{ann, "nowhere", nil},
+			{from, "room", []*siotest.Conn{ann, bob, eve}},
+			{from, "other", []*siotest.Conn{ann, bob, eve}},
+		} {
+			tc.sender.Send(`42["` + tc.event + `",1]`)
+			for _, c := range tc.want {
+				c.Expect(`42/chat,["` + tc.event + `",1]`)
+			}
+			synctest.Wait()
+			for _, c := range []*siotest.Conn{ann, bob, eve, quiet, plain, phone, from} {
+				c.Quiet()
+			}
+		}
+		ann.Send(`42["own",1]`)
+		plain.Expect(`42["own",1]`)
+	})
+}
+
+func wire(nsp string) string {
+	if nsp == "/" {
+		return ""
+	}
+	return nsp + ","
+}

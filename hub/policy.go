@@ -137,6 +137,10 @@ type Peer interface {
 type Emission struct {
 	Event string
 	Args  parser.Args
+	// Namespace is the name of another namespace, where To and Except are
+	// rooms and NotSelf means the socket that the connection has there; "" is
+	// the calling socket's own.
+	Namespace string
 	// To are the target rooms. Self (and To nil) means the socket itself,
 	// All the whole namespace; otherwise To, where none means nobody.
 	Scope  Scope

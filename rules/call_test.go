@@ -207,6 +207,9 @@ func emissionText(e hub.Emission) string {
 	case hub.ToRooms:
 		text += " to " + roomNames(e.To)
 	}
+	if e.Namespace != "" {
+		text += " of " + e.Namespace
+	}
 	if e.Except != nil {
 		text += " except " + roomNames(e.Except)
 	}

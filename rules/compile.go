@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"cel.dev/cel-go/cel"
@@ -30,6 +31,12 @@ type Options struct {
 	Logger *slog.Logger
 	// Anonymity is for warnings only.
 	Anonymity Anonymity
+	// IsNamespace says whether there may be a namespace of that name, for steps
+	// that send to another; nil: any.
+	IsNamespace func(name string) bool
+	// Expand replaces placeholders in the strings of rules when they are
+	// compiled; nil replaces none.
+	Expand func(string) (string, error)
 	// Trace is told what the rules do, nil of nothing.
 	Trace Tracer
 }
@@ -69,6 +76,8 @@ type Set struct {
 	reads               []dataRead      // of socket.data
 	sets                map[string]bool // keys of socket.data
 	trace               Tracer          // or nil
+	expand              func(string) (string, error)
+	isNamespace         func(name string) bool
 }
 
 var (
@@ -117,11 +126,14 @@ func Compile(own []Rule, presets [][]Rule, o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{events: map[string]*code{}, sets: map[string]bool{}, codes: map[hub.Code]bool{}, reserved: maps.Clone(ownEvents), log: o.Logger, anonymity: o.Anonymity, trace: o.Trace}
+	s := &Set{events: map[string]*code{}, sets: map[string]bool{}, codes: map[hub.Code]bool{}, reserved: maps.Clone(ownEvents), log: o.Logger, anonymity: o.Anonymity, trace: o.Trace, expand: o.Expand, isNamespace: o.IsNamespace}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	if s.allow, err = compileAllowRooms(env, s, o.AllowRooms); err != nil {
+		return nil, err
+	}
+	if own, err = s.expandEvents(own); err != nil {
 		return nil, err
 	}
 	s.reserve(own, presets, o.Presence)
@@ -148,6 +160,28 @@ func Compile(own []Rule, presets [][]Rule, o Options) (*Set, error) {
 	}
 	s.warnOfUnset()
 	return s, nil
+}
+
+// expandEvents replaces placeholders in the names of events.
+func (s *Set) expandEvents(rules []Rule) ([]Rule, error) {
+	rules = slices.Clone(rules)
+	for i := range rules {
+		r := &rules[i]
+		event, err := s.text(r.Event)
+		if err != nil {
+			return nil, placed(r.at.or("on["+strconv.Itoa(i)+"]"), "on: %w", err)
+		}
+		r.Event = event
+	}
+	return rules, nil
+}
+
+// text is a string of a rule with its placeholders replaced.
+func (s *Set) text(text string) (string, error) {
+	if s.expand == nil || !strings.Contains(text, "{") {
+		return text, nil
+	}
+	return s.expand(text)
 }
 
 // reserve keeps `*` from matching what the server itself sends: what presets
@@ -231,7 +265,7 @@ func (s *Set) add(env *cel.Env, r placedRule) error {
 	if err := checkEvent(r.Event); err != nil {
 		return placed(r.where, "on %s: %w", r.Event, err)
 	}
-	c := &compiler{scope: scope{env: env}, set: s, kind: kindOf(r.Event), code: s.code(r.Event), end: new(int), event: r.Event}
+	c := &compiler{scope: scope{env: env, expand: s.expand}, set: s, kind: kindOf(r.Event), code: s.code(r.Event), end: new(int), event: r.Event}
 	c.code.starts = append(c.code.starts, len(c.code.ops))
 	c.where = r.where
 	c.warnOfName()
@@ -286,7 +320,7 @@ func compileAllowRooms(env *cel.Env, s *Set, text string) (condition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("allow_rooms: %w", err)
 	}
-	c := &compiler{scope: scope{env: env, room: true}, set: s}
+	c := &compiler{scope: scope{env: env, room: true, expand: s.expand}, set: s}
 	allow, err := c.condition(text)
 	if err != nil {
 		return nil, fmt.Errorf("allow_rooms: %w", err)

@@ -2,6 +2,7 @@ package rules_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -37,6 +38,16 @@ func TestErrors(t *testing.T) {
 		{"on disconnecting {\n}", `Caddyfile:1: on disconnecting: clients cannot send it; write on disconnect, where socket.rooms still has the socket's rooms`},
 		{"on a {\n}\non b {\n}\non a {\n}", `Caddyfile:5: on a: the event has another rule at Caddyfile:1; merge the two`},
 		{"on connect {\n}\non connect {\n}", `Caddyfile:3: on connect: the event has another rule at Caddyfile:1; merge the two`},
+		{"on a {\nemit x 1 of /chat\n}", `Caddyfile:2: emit: of /chat: to is missing; to * is the whole namespace`},
+		{"on a {\nbroadcast x 1 except \"r\" of /chat\n}", `Caddyfile:2: broadcast: of /chat: to is missing`},
+		{"on a {\nemit x 1 to \"r\" of chat\n}", `Caddyfile:2: emit: of chat: the name of a namespace begins with /, and is not an expression`},
+		{"on a {\nemit x 1 to \"r\" of `nsp`\n}", `Caddyfile:2: emit: nsp: a name is fixed, it cannot be an expression`},
+		{"on a {\nemit x 1 to \"r\" of\n}", `Caddyfile:2: emit: the namespace after of is missing`},
+		{"on a {\nemit x 1 to \"r\" of /a of /b\n}", `Caddyfile:2: emit: a second of; a step sends to one namespace`},
+		{"on a {\nbatch 1s x 1 to \"r\" of /a\n}", `Caddyfile:2: batch: unexpected of`},
+		{"on a {\njoin data refused data\n}", `Caddyfile:2: join: data is already a variable`},
+		{"on a {\njoin data refused `no`\n}", `Caddyfile:2: join: no: a name is fixed, it cannot be an expression`},
+		{"on a {\nleave data refused no\n}", `Caddyfile:2: leave: unexpected refused`},
 		// Expressions.
 		{"on a {\n\n# nothing\nemit x hello\n}", `Caddyfile:4: emit: hello: undeclared name hello; a string needs quotes, "hello", and a field of the event's first argument is data.hello`},
 		{"on a {\nack {\"success\": true}\n}", `Caddyfile:2: ack: {"success":: syntax error: unexpected end of the expression; an expression with spaces or quotes must be in backticks`},
@@ -408,3 +419,50 @@ func TestPresetsCompile(t *testing.T) {
 }
 
 var _ hub.Policy = (*rules.Set)(nil)
+
+func TestNamespacesThatAreNot(t *testing.T) {
+	o := rules.Options{IsNamespace: func(name string) bool { return name == "/chat" }}
+	compile(t, "on a {\nemit x 1 to \"r\" of /chat\n}", o)
+	if _, err := compileError("on a {\nemit x 1 to \"r\" of /chta\n}", o); err == nil || err.Error() != "Caddyfile:2: emit: of /chta: the configuration has no namespace of this name" {
+		t.Error(err)
+	}
+}
+
+// Placeholders are replaced in strings, wherever they stand in a rule, and an
+// expression cannot be made of what replaces them.
+func TestPlaceholdersInStrings(t *testing.T) {
+	o := rules.Options{
+		AllowRooms: `room.startsWith("{p}")`,
+		Expand: func(text string) (string, error) {
+			if strings.Contains(text, "{bad}") {
+				return "", errors.New("{bad} has no value")
+			}
+			return strings.ReplaceAll(text, "{p}", "a\"b"), nil
+		},
+	}
+	set := compile(t, `on "{p}" {
+	require `+"`data[\"{p}\"] == \"{p}\" && 'x{p}'.endsWith('{p}')`"+` "No {p}" FORBIDDEN
+	join data.room
+	set "{p}" 1
+	emit "{p}" "{p}" `+"`{\"{p}\": [\"{p}\" + \"!\"], \"c\": \"{other}\"}`"+` to "{p}"
+}`, o)
+	const event = `a"b`
+	if got, want := newCall(event, `{"a\"b":"a\"b","room":"a\"b-1"}`).run(t, set),
+		`join [a"b-1]; set a"b=1; emit a"b("a\"b",{"a\"b":["a\"b!"],"c":"{other}"}) to [a"b]`; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if got, want := newCall(event, `{}`).run(t, set), `refused FORBIDDEN: No a"b`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := newCall(event, `{"a\"b":"a\"b","room":"{p}"}`).run(t, set), `refused FORBIDDEN: Room not allowed`; got != want {
+		t.Errorf("got %s, want %s", got, want) // what clients send is not replaced
+	}
+	for _, text := range []string{
+		"on \"{bad}\" {\nack\n}", "on a {\nack \"{bad}\"\n}", "on a {\nack `[\"{bad}\"]`\n}", "on a {\nrequire false \"{bad}\"\n}", "on a {\nemit \"{bad}\"\n}", "on a {\nset \"{bad}\" 1\n}",
+		"on a {\nemit x to \"r\" of \"/{bad}\"\n}",
+	} {
+		if _, err := compileError(text, o); err == nil || !strings.Contains(err.Error(), "Caddyfile:") || !strings.HasSuffix(err.Error(), "{bad} has no value") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

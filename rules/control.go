@@ -61,7 +61,9 @@ func (s *Require) compile(c *compiler) error {
 		c.set.codes[s.Code] = true
 	}
 	if s.Message != "" {
-		no.Message = s.Message
+		if no.Message, err = c.set.text(s.Message); err != nil {
+			return err
+		}
 	}
 	c.add(func(r *run) *hub.Refusal {
 		ok, err := when(r)
@@ -217,6 +219,10 @@ func (s *SetData) compile(c *compiler) error {
 	if key := dataKey.FindStringSubmatch(s.Key); key != nil {
 		return fmt.Errorf("write the key alone, as in: set %s %s; its value is then socket.data.%s", key[1], s.Value, key[1])
 	}
+	key, err := c.set.text(s.Key)
+	if err != nil {
+		return err
+	}
 	value, err := c.value(s.Value)
 	if err != nil {
 		return err
@@ -230,7 +236,7 @@ func (s *SetData) compile(c *compiler) error {
 		if len(args.Bin) > 0 {
 			return errBinary
 		}
-		return r.call.Set(s.Key, bytes.Clone(args.JSON))
+		return r.call.Set(key, bytes.Clone(args.JSON))
 	})
 	return nil
 }

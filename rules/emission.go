@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/parser"
@@ -12,6 +13,7 @@ import (
 // emission is a compiled Emit.
 type emission struct {
 	event      string // "" for the incoming event's name
+	namespace  string // "" for the socket's own
 	scope      hub.Scope
 	args       argList
 	to, except targets
@@ -22,19 +24,25 @@ type emission struct {
 const maxEventName = 128 // bytes
 
 func (c *compiler) emission(s *Emit, notSelf bool) (e emission, err error) {
+	event, err := c.set.text(s.Event)
 	switch {
-	case s.Event == "":
+	case err != nil:
+		return e, err
+	case event == "":
 		return e, errors.New("the event is missing")
-	case s.Event == "*" && c.kind != eventRule:
+	case event == "*" && c.kind != eventRule:
 		return e, errors.New("* stands for the name of the client's event; write a name here")
-	case parser.IsReserved(s.Event):
-		return e, fmt.Errorf("the name %s is reserved by Socket.IO; choose another", s.Event)
-	case len(s.Event) > maxEventName:
+	case parser.IsReserved(event):
+		return e, fmt.Errorf("the name %s is reserved by Socket.IO; choose another", event)
+	case len(event) > maxEventName:
 		return e, errors.New("the name of the event is longer than 128 bytes")
 	}
-	e = emission{event: s.Event, notSelf: notSelf, volatile: s.Volatile}
-	if s.Event == "*" {
+	e = emission{event: event, notSelf: notSelf, volatile: s.Volatile}
+	if event == "*" {
 		e.event = ""
+	}
+	if e.namespace, err = c.namespace(s); err != nil {
+		return e, err
 	}
 	if e.args, err = c.args(s.Args); err != nil {
 		return e, err
@@ -61,8 +69,27 @@ func (c *compiler) emission(s *Emit, notSelf bool) (e emission, err error) {
 	return e, err
 }
 
+// namespace checks the namespace of s, which need not be there.
+func (c *compiler) namespace(s *Emit) (string, error) {
+	if s.Namespace == "" {
+		return "", nil
+	}
+	name, err := c.set.text(s.Namespace)
+	switch {
+	case err != nil:
+		return "", err
+	case !strings.HasPrefix(name, "/"):
+		return "", fmt.Errorf("of %s: the name of a namespace begins with /, and is not an expression", name)
+	case s.To == "":
+		return "", fmt.Errorf("of %s: to is missing; to * is the whole namespace", name)
+	case c.set.isNamespace != nil && !c.set.isNamespace(name):
+		return "", fmt.Errorf("of %s: the configuration has no namespace of this name", name)
+	}
+	return name, nil
+}
+
 func (e *emission) build(r *run) (out hub.Emission, err error) {
-	out = hub.Emission{Event: e.event, Scope: e.scope, NotSelf: e.notSelf, Volatile: e.volatile}
+	out = hub.Emission{Event: e.event, Namespace: e.namespace, Scope: e.scope, NotSelf: e.notSelf, Volatile: e.volatile}
 	if out.Event == "" {
 		out.Event = r.call.Name()
 	}

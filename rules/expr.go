@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -32,6 +33,8 @@ type scope struct {
 	vars map[string]*variable // declared by steps
 	room bool                 // the variable room of allow_rooms
 
+	expand func(string) (string, error) // of placeholders in strings, or nil
+
 	known known
 }
 
@@ -49,12 +52,36 @@ func (s scope) check(text string) (*source, error) {
 	if issues.Err() != nil {
 		return nil, s.explain(text, issues.Errors()[0].Message)
 	}
+	if err := s.expandStrings(checked.NativeRep().Expr()); err != nil {
+		return nil, fmt.Errorf("%s: %w", text, err)
+	}
 	if err := checkCalls(checked.NativeRep().Expr()); err != nil {
 		return nil, fmt.Errorf("%s: %w", text, err)
 	}
 	src := &source{scope: s, ast: checked.NativeRep(), out: checked.OutputType()}
 	s.walk(src.ast.Expr(), nil, func(_ ast.Expr, p *path) { src.fromClient = src.fromClient || p.fromClient() })
 	return src, nil
+}
+
+// expandStrings replaces placeholders in the strings that e has.
+func (s scope) expandStrings(e ast.Expr) (err error) {
+	if s.expand == nil {
+		return nil
+	}
+	ast.PreOrderVisit(e, ast.NewExprVisitor(func(e ast.Expr) {
+		if err != nil || e.Kind() != ast.LiteralKind {
+			return
+		}
+		text, ok := e.AsLiteral().(types.String)
+		if !ok || !strings.Contains(string(text), "{") {
+			return
+		}
+		var with string
+		if with, err = s.expand(string(text)); err == nil && with != string(text) {
+			e.SetKindCase(ast.NewExprFactory().NewLiteral(e.ID(), types.String(with)))
+		}
+	}))
+	return err
 }
 
 // path returns the selection that e is, or nil. The names in hidden are

@@ -198,6 +198,15 @@ func (r *reader) rooms(keyword string, dst *string) (err error) {
 	return err
 }
 
+// namespace takes the name after of, which a step has once.
+func (r *reader) namespace(dst *string) (err error) {
+	if *dst != "" {
+		return errors.New("a second of; a step sends to one namespace")
+	}
+	*dst, err = r.word("the namespace after of")
+	return err
+}
+
 // text takes a message for people: quoted, or one bare word.
 func (r *reader) text(what string) (string, error) {
 	t, err := r.next(what)
@@ -271,7 +280,7 @@ func (r *reader) isTail() bool {
 		return true
 	}
 	t := r.tokens[0]
-	return t.Quote == 0 && (t.Text == "to" || t.Text == "except" || t.Text == "volatile")
+	return t.Quote == 0 && (t.Text == "to" || t.Text == "except" || t.Text == "of" || t.Text == "volatile")
 }
 
 // args takes the arguments of an event up to its targets.

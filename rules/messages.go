@@ -13,7 +13,7 @@ import (
 
 // Emit sends an event, by default to this socket only.
 //
-//	emit <event> <arg>… [to <rooms>] [except <rooms>] [volatile]
+//	emit <event> <arg>… [to <rooms>] [except <rooms>] [of <namespace>] [volatile]
 type Emit struct {
 	// Name of the event; "*" is the name of the incoming one.
 	Event string `json:"event"`
@@ -27,6 +27,9 @@ type Emit struct {
 	// CEL expression for rooms whose sockets do not get it. Without To, all
 	// others in the namespace do.
 	Except string `json:"except,omitempty"`
+	// The name of another namespace, whose sockets get it instead: `/chat`. It
+	// needs To, whose rooms are those of that namespace.
+	Namespace string `json:"namespace,omitempty"`
 	// Sockets that cannot take it right now do not get it.
 	Volatile bool `json:"volatile,omitempty"`
 }
@@ -34,7 +37,7 @@ type Emit struct {
 // Broadcast sends an event to others, by default the whole namespace; never to
 // this socket.
 //
-//	broadcast <event> <arg>… [to <rooms>] [except <rooms>] [volatile]
+//	broadcast <event> <arg>… [to <rooms>] [except <rooms>] [of <namespace>] [volatile]
 type Broadcast Emit
 
 func (s *Emit) parse(l *reader) (err error) {
@@ -48,6 +51,8 @@ func (s *Emit) parse(l *reader) (err error) {
 			err = l.rooms("to", &s.To)
 		case l.keyword("except"):
 			err = l.rooms("except", &s.Except)
+		case l.keyword("of"):
+			err = l.namespace(&s.Namespace)
 		case l.keyword("volatile"):
 			s.Volatile = true
 		case l.more() && s.To+s.Except != "":

@@ -45,6 +45,7 @@ func TestSteps(t *testing.T) {
 			`ack {"success":true,"z":1.10,"a":["\u0061",{"k":2}]}`},
 		{"choice", "ack `size(data.l) > 1 ? {\"l\": data.l} : data.l`", `{"l":[1, 2.50]}`, `ack {"l":[1, 2.50]}`},
 		{"merge", "ack `merge(data, {\"b\": 9, \"c\": data.a})`", `{"a":1.0,"b":2}`, `ack {"a":1.0,"b":9,"c":1.0}`},
+		{"emit of a namespace", "emit x data to \"r\" of /chat volatile\nbroadcast x to * of \"/a b\" except data", `1`, `emit x(1) to [r] of /chat volatile; emit x() all of /a b except [1] notself`},
 		{"merge twice a key", "ack `merge(data, {})`", `{"a":1,"\u0061":2}`, `refused INVALID: Invalid arguments`},
 		{"merge of no map", "ack `merge(data, {})`", `[]`, `refused INVALID: Invalid arguments`},
 		{"merge within CEL", "ack `size(merge(data, {\"c\": 1}))`", `{"a":1,"b":2}`, `ack 3`},

@@ -159,7 +159,7 @@ func (c *call) Batch(window time.Duration, e hub.Emission) *hub.Refusal {
 }
 
 func emitted(do string, e hub.Emission) Effect {
-	effect := Effect{Do: do, Event: e.Event, Args: array(e.Args), Except: names(e.Except), NotSender: e.NotSelf, Volatile: e.Volatile}
+	effect := Effect{Do: do, Event: e.Event, Args: array(e.Args), Except: names(e.Except), Namespace: e.Namespace, NotSender: e.NotSelf, Volatile: e.Volatile}
 	switch e.Scope {
 	case hub.ToSelf:
 		effect.To = "sender"

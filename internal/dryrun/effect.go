@@ -16,6 +16,7 @@ type Effect struct {
 	To        string          `json:"to,omitempty"` // sender, all or rooms
 	Rooms     []string        `json:"rooms,omitempty"`
 	Except    []string        `json:"except,omitempty"`
+	Namespace string          `json:"namespace,omitempty"` // another than the socket's
 	NotSender bool            `json:"not_sender,omitempty"`
 	Volatile  bool            `json:"volatile,omitempty"`
 	Duration  string          `json:"duration,omitempty"` // window of batch, timeout of ask
@@ -72,6 +73,9 @@ func (e Effect) emission() string {
 		text += "all"
 	default:
 		text += list(e.Rooms)
+	}
+	if e.Namespace != "" {
+		text += " of " + e.Namespace
 	}
 	if len(e.Except) > 0 {
 		text += " except " + list(e.Except)
