@@ -211,8 +211,8 @@ func (j *JWT) Authenticate(ctx context.Context, hs *engine.Handshake, payload []
 	return id, err
 }
 
-// warnOf says, once an hour, how to make genuine tokens good that are refused.
-// Nobody but their issuer can cause that.
+// warnOf says, once an hour for each cause, how to make genuine tokens good that
+// are refused. Only their issuer can cause the warning.
 func (j *JWT) warnOf(err error) {
 	remedy, cause := "", ""
 	switch {

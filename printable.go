@@ -92,6 +92,8 @@ func printable(text string) string {
 			fmt.Fprintf(&b, `\x%02x`, text[i])
 		case r == utf8.RuneError, !hidden(r):
 			b.WriteRune(r)
+		case r > 0xffff:
+			fmt.Fprintf(&b, `\U%08x`, r)
 		default:
 			fmt.Fprintf(&b, `\u%04x`, r)
 		}

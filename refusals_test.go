@@ -209,6 +209,7 @@ func TestPrintable(t *testing.T) {
 		"plain, Ünïcode 日本 👍": "plain, Ünïcode 日本 👍",
 		"\x00\n\t\x1b[31m":    `\u0000\u000a\u0009\u001b[31m`,
 		"\u009b\u202e\u2066":  `\u009b\u202e\u2066`,
+		"\U000e0001":          `\U000e0001`,
 		"a\xffb":              `a\xffb`,
 		"a\ufffdb\x00":        "a\ufffdb" + `\u0000`,
 	} {

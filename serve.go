@@ -32,11 +32,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		defer func() { access.answered(answer.status) }()
 	}
 	if isEarly(r) {
+		h.logRefusal(r, "early_data", "TLS early data could be a replay")
 		answer.WriteHeader(http.StatusTooEarly)
 		return nil
 	}
 	server := h.instance.server(h.generation)
 	if server == nil {
+		h.logRefusal(r, "failed", "the hub is closed")
 		answer.WriteHeader(http.StatusServiceUnavailable)
 		return nil
 	}
@@ -53,6 +55,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		record(w, http.StatusSwitchingProtocols)
 	}
 	return nil
+}
+
+// logRefusal writes the debug line of a request that does not get as far as the
+// engine, which writes those of the others.
+func (h *Handler) logRefusal(r *http.Request, code, reason string) {
+	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	h.generation.config.Logger.Debug("refused", "event", "request", "code", code, "reason", reason, "remote_ip", ip)
 }
 
 // record gives the recorders of Caddy around w, which logs and metrics read, the

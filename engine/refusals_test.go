@@ -127,7 +127,7 @@ func TestRefusedOriginsAreWarnings(t *testing.T) {
 	}
 }
 
-// Whoever sends many origins does not fill the log, nor the memory.
+// Many origins fill neither the log nor the memory.
 func TestManyOriginsAreFewWarnings(t *testing.T) {
 	r := newRefusing(t, slog.LevelInfo, engine.Config{})
 	warnings := 0
