@@ -83,7 +83,7 @@ func newNamespace(h *Hub, name string, dynamic bool, spec *NamespaceConfig) *Nam
 		index: holder{h.engine, budget.Sockets},
 	}
 	n.deduper = newDeduper(holder{h.engine, budget.Dedupe})
-	n.typists.holder = holder{h.engine, budget.Presence}
+	n.typists.init(holder{h.engine, budget.Presence})
 	n.history.ns, n.history.holder = n, holder{h.engine, budget.Recovery}
 	n.history.configure(h.config.Load())
 	n.spec.Store(spec)
