@@ -242,6 +242,95 @@ describe("connect_error", () => {
     ws.close();
   });
 
+  test("plain WebSockets: a wrong member costs the frame, and its error names it", limit, async () => {
+    const ws = new WebSocket(`${urls.PORT.replace("http", "ws")}/socket.io/`);
+    const frames = new Queue();
+    ws.on("message", (data) => frames.put(JSON.parse(data)));
+    ws.on("close", (code) => frames.put({ closed: code }));
+    assert.ok((await frames.next()).open);
+    for (const [frame, member] of [
+      [{ event: 7, id: 1 }, "event"],
+      [{ event: "a\u0000", id: 2 }, "event"],
+      [{ event: "connect", id: 3 }, "event"],
+      [{ event: "read", args: { text: "a" }, id: 4 }, "args"],
+      [{ event: "read", args: [{ $bin: "not base64" }], id: 5 }, "args"],
+      [{ event: "read", args: Array(65).fill(0), id: 6 }, "args"],
+      [{ event: "read", id: "7" }, "id"],
+      [{ event: "read", id: 8, ns: "strict" }, "ns"],
+      [{ event: "read", id: 9, ns: "/strict" }, "ns"],
+      [{ event: "read", id: 10, data: 1 }, '"data"'],
+      [{ evnet: "read", id: 11 }, '"evnet"'],
+      [{ event: "read", id: 12, ping: 1 }, "ping"],
+      [{ ack: "1" }, "ack"],
+      [{ connect: "strict" }, "connect"],
+      [{ connect: "/" }, "connect"],
+      [{ connect: "/strict", auth: "token" }, "auth"],
+      [{ disconnect: "/strict" }, "disconnect"],
+      [{ auth: "token" }, "auth"],
+      [{ auth: {} }, "auth"],
+      [{ ping: "1" }, "ping"],
+      [{ id: 13 }, "a frame must have one of"],
+    ]) {
+      ws.send(JSON.stringify(frame));
+      const { error, id } = await frames.next();
+      assert.ok(error?.message.startsWith(member), `${JSON.stringify(frame)}: ${JSON.stringify(error)}`);
+      assert.equal(id, Number.isInteger(frame.id) ? frame.id : undefined);
+    }
+    ws.send(JSON.stringify({ event: "read", args: [{ text: "a", more: 1 }], id: 14 }));
+    assert.deepEqual(await frames.next(), { ack: 14, args: [1] });
+    ws.close();
+  });
+
+  test("plain WebSockets: what is not a frame closes with a code and a reason", limit, async () => {
+    for (const [message, code] of [
+      ["hello", 1007],
+      ["[]", 1007],
+      ["null", 1007],
+      ['{"event":"a"', 1007],
+      [Buffer.from('{"ping":1}'), 1003],
+    ]) {
+      const ws = new WebSocket(`${urls.PORT.replace("http", "ws")}/socket.io/`);
+      await within(once(ws, "message"), "the open frame");
+      ws.send(message);
+      const [got, reason] = await within(once(ws, "close"), "the close frame");
+      assert.equal(got, code, String(message));
+      assert.notEqual(String(reason), "", String(message));
+    }
+  });
+
+  test("an honest mistake costs one event, not the connection", limit, async () => {
+    for (const transport of Object.values(transports)) {
+      const socket = await connected(urls.PORT, transport);
+      const ended = next(socket, "disconnect");
+      for (const [args, code] of [
+        [["line\nbreak", 1], "INVALID"],
+        [["x".repeat(200)], "TOO_LARGE"],
+        [["read", ...Array(100).fill(0)], "TOO_LARGE"],
+        [["read", ...Array(12).fill(Buffer.from("x"))], "TOO_LARGE"],
+        [["read", ...Array(3).fill(Buffer.alloc(400_000))], "TOO_LARGE"],
+      ]) {
+        assert.equal((await call(socket, ...args)).code, code, args[0]);
+      }
+      const error = next(socket, "error");
+      socket.emit("line\nbreak");
+      assert.equal((await error)[0].code, "INVALID");
+      assert.equal(await call(socket, "read", { text: "a", more: 1 }), 1);
+      socket.disconnect();
+      assert.equal((await ended)[0], "io client disconnect");
+    }
+    const retrying = await connected(urls.PORT, { ...websocket, retries: 3, ackTimeout: 10_000 });
+    retrying.on("disconnect", (reason) => assert.fail(reason));
+    assert.equal((await retrying.emitWithAck("line\nbreak")).code, "INVALID");
+    assert.equal(await retrying.emitWithAck("read", { text: "a", more: 1 }), 1);
+    retrying.off("disconnect");
+  });
+
+  test("an auth that is not an object: the client is told", limit, async () => {
+    const socket = client(urls.PORT, { ...websocket, auth: "token" });
+    const [error] = await next(socket, "connect_error");
+    assert.equal(error.message, "auth: must be an object");
+  });
+
   test("the page has these messages", limit, async () => {
     const messages = (await table("`connect_error`")).flatMap(([cell]) => words(cell)).filter((word) => word !== "require");
     assert.deepEqual(messages, Object.keys(refusals).slice(0, 3));

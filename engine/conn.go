@@ -424,7 +424,7 @@ func (c *conn) answer(b *Batch, f *Frames) {
 // refuse ends the session, or only the upgrade, because of what was received.
 func (c *conn) refuse(err error) (goOn bool) {
 	s := c.session
-	code, reason := uint16(closeNoStatus), TransportError
+	code, why, reason := uint16(closeNoStatus), "", TransportError
 	var v *violation
 	switch {
 	case errors.Is(err, errPeerClosed):
@@ -433,9 +433,12 @@ func (c *conn) refuse(err error) (goOn bool) {
 		reason = ParseError
 	case errors.As(err, &v):
 		code = v.code
+		if s.kind == PlainText { // Node sends Engine.IO clients none
+			why = v.what
+		}
 	}
 	if c.probing {
-		c.dropProbe(closeFrames(code))
+		c.dropProbe(closeFrames(code, ""))
 		return false
 	}
 	if !s.isOpen() {
@@ -446,7 +449,7 @@ func (c *conn) refuse(err error) (goOn bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.discard {
-		s.deafenLocked(reason, code)
+		s.deafenLocked(reason, closeFrames(code, why))
 	} else {
 		s.failLocked(reason, code)
 	}
@@ -457,7 +460,7 @@ func (c *conn) refuse(err error) (goOn bool) {
 func (c *conn) closedBy(b *Batch, code uint16) {
 	s := c.session
 	if c.probing {
-		c.dropProbe(closeFrames(code))
+		c.dropProbe(closeFrames(code, ""))
 		return
 	}
 	s.mu.Lock()

@@ -50,8 +50,19 @@ func (s *Session) closeLocked(reason Reason) {
 	if reason == ShuttingDown {
 		code = closeGoingAway
 	}
-	s.sayLocked(closeFrames(code))
+	s.sayLocked(closeFrames(code, ""))
 	s.endLocked(reason, graceful)
+}
+
+// Reject is Close because of a message that the handler cannot understand.
+// The close frame of a WebSocket has code and why, which is ASCII.
+func (s *Session) Reject(reason Reason, code uint16, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == open {
+		s.sayLocked(closeFrames(code, why))
+		s.endLocked(reason, graceful)
+	}
 }
 
 // fail ends the session because of what its client or connection did.
@@ -63,19 +74,19 @@ func (s *Session) fail(reason Reason, code uint16) {
 
 func (s *Session) failLocked(reason Reason, code uint16) {
 	if s.state == open {
-		s.sayLocked(closeFrames(code))
+		s.sayLocked(closeFrames(code, ""))
 		s.endLocked(reason, curt)
 	}
 }
 
 // deafenLocked ends a session whose WebSocket sends what cannot be understood
-// from here on.
-func (s *Session) deafenLocked(reason Reason, code uint16) {
+// from here on. The last that it gets is a close frame.
+func (s *Session) deafenLocked(reason Reason, last *Frames) {
 	if s.state != open {
 		s.ending = max(s.ending, halfClosed)
 		return
 	}
-	s.sayLocked(closeFrames(code))
+	s.sayLocked(last)
 	s.endLocked(reason, halfClosed)
 }
 
@@ -96,7 +107,7 @@ func (s *Session) broke() {
 	if s.ws == nil {
 		s.closeLocked(TransportError)
 	} else {
-		s.deafenLocked(TransportError, closeNoStatus) // what was being read is lost
+		s.deafenLocked(TransportError, emptyClose) // what was being read is lost
 	}
 	s.scheduleLocked()
 }

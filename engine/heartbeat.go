@@ -90,7 +90,7 @@ func (s *Session) check(b *Batch) {
 	case due(s.establish):
 		s.closeLocked(ForcedClose)
 	case due(s.inputDue):
-		s.deafenLocked(TransportError, closeNoStatus) // an answer would be taken for the rest of a frame
+		s.deafenLocked(TransportError, emptyClose) // an answer would be taken for the rest of a frame
 	case s.marked > 0 && due(s.stalled):
 		s.cutLocked(SlowConsumer)
 	case due(s.beat) && s.pulse != calm:

@@ -25,9 +25,11 @@ const (
 
 // RFC 6455 section 7.4.1.
 const (
+	CloseUnsupported = 1003 // for Session.Reject: a message of a kind that is not taken
+	CloseInvalid     = 1007 // for Session.Reject: a message whose content is malformed
+
 	closeGoingAway = 1001
 	closeProtocol  = 1002
-	closeEncoding  = 1007
 	closeTooBig    = 1009
 	closeNoStatus  = 1005 // stands for an empty close frame; never on the wire
 )
@@ -48,8 +50,8 @@ var (
 	errContinuation = &violation{closeProtocol, "continuation out of place"}
 	errClosePayload = &violation{closeProtocol, "invalid close frame"}
 	errTooBig       = &violation{closeTooBig, "message too big"}
-	errEncoding     = &violation{closeEncoding, "text is not UTF-8"}
-	errInflate      = &violation{closeEncoding, "invalid compressed message"}
+	errEncoding     = &violation{CloseInvalid, "text is not UTF-8"}
+	errInflate      = &violation{CloseInvalid, "invalid compressed message"}
 	errShortHeader  = errors.New("header incomplete")
 	errPeerClosed   = errors.New("peer sent a close frame")
 )
@@ -181,10 +183,11 @@ func closePayload(p []byte) (code uint16, err error) {
 }
 
 // closeFrames is a close frame; closeNoStatus makes an empty one, which is
-// what Socket.IO's own server sends.
-func closeFrames(code uint16) *Frames {
+// what Socket.IO's own server sends. why is ASCII, and cut to what fits.
+func closeFrames(code uint16, why string) *Frames {
 	if code == closeNoStatus {
 		return emptyClose
 	}
-	return controlFrames(opClose, binary.BigEndian.AppendUint16(nil, code))
+	payload := binary.BigEndian.AppendUint16(nil, code)
+	return controlFrames(opClose, append(payload, why[:min(len(why), maxControl-len(payload))]...))
 }

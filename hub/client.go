@@ -14,7 +14,12 @@ import (
 	"github.com/caddy-realtime/realtime/parser"
 )
 
-var errNoNamespace = &Refusal{Code: Invalid, Message: "Invalid namespace", Cause: errors.New("no such namespace is configured")}
+// Refusals of CONNECT.
+var (
+	errNoNamespace        = &Refusal{Code: Invalid, Message: "Invalid namespace", Cause: errors.New("no such namespace is configured")}
+	errConnected          = &Refusal{Code: Invalid, Message: "Already connected"}
+	errNamespacesOfClient = &Refusal{Code: Limit, Message: "Too many namespaces", Cause: errors.New("of one connection")}
+)
 
 var mainNamespace = []byte("/")
 
@@ -49,35 +54,54 @@ func (c *client) Message(b *engine.Batch, data []byte, binary bool) {
 	run := calls.Get().(*call)
 	p := &run.packet
 	done, err := c.decoder.Decode(data, binary, p)
-	c.watchPartial(!done && err == nil, len(data))
+	c.watchPartial(!done && err == nil)
+	if err != nil {
+		defer run.free()
+		c.wrong(b, p, done, err)
+		return
+	}
 	if c.silent && done {
 		c.firstPlain(b, p)
 	}
-	if done && err == nil && p.Type == parser.Event {
+	if done && p.Type == parser.Event {
 		if s := c.socket(p.Namespace); s != nil {
 			s.event(b, run)
 			return
 		}
 	}
 	defer run.free()
-	switch {
-	case err != nil:
-		c.violation("invalid packet", err)
-	case done:
+	if done {
 		c.packet(b, p)
+	}
+}
+
+// wrong handles a message that the decoder found fault with, and with complete
+// the packet that is to be refused.
+func (c *client) wrong(b *engine.Batch, p *parser.Packet, complete bool, err error) {
+	switch {
+	case !complete && c.codec == plainJSON:
+		c.rejectPlain(err)
+	case !complete:
+		c.violation("invalid packet", err)
+	case !c.mayHandle(b, p):
+	case c.codec == plainJSON:
+		c.refusePlain(b, p, refusalOf(err))
+	default:
+		c.refusePacket(b, p, refusalOf(err))
 	}
 }
 
 // watchPartial gives a packet that has begun a time to be completed in, and
 // counts what there is of it.
-func (c *client) watchPartial(begun bool, size int) {
+func (c *client) watchPartial(begun bool) {
 	switch {
 	case begun:
 		if c.partial == nil {
 			c.partial = time.AfterFunc(c.hub.config.Load().Engine.InputTimeout, func() { c.hub.guard("partial packet", c.session, c.abandon) })
 		}
-		c.held += int32(size)
-		c.hub.engine.Hold(budget.Input, size)
+		held := int32(c.decoder.Held())
+		c.hub.engine.Hold(budget.Input, int(held-c.held))
+		c.held = held
 	case c.partial != nil:
 		c.partial.Stop()
 		c.partial = nil
@@ -92,32 +116,33 @@ func (c *client) abandon() { c.session.Close(engine.TransportError) }
 // packet handles a packet that is no event, or an event for a namespace that
 // the client is not in.
 func (c *client) packet(b *engine.Batch, p *parser.Packet) {
-	if !c.mayPacket(b) || p.Type == parser.Connect && !c.mayConnect(b) {
-		c.logRefusal("packet", string(p.Namespace), nil, errTooManyPackets)
-		c.session.Close(engine.ForcedClose) // passing: the client tries again
+	if !c.mayHandle(b, p) {
 		return
 	}
+	s := c.socket(p.Namespace)
 	switch p.Type {
-	case parser.Connect:
+	case parser.Connect, parser.PlainAuth: // PlainAuth: to the main namespace
+		if c.codec == plainJSON && s != nil && !s.isGone() {
+			c.refusePlain(b, p, wrongNamespace(p, "already connected"))
+			return
+		}
 		c.connect(b, p.Namespace, p.Data)
-		return
-	case parser.PlainAuth:
-		c.connect(b, mainNamespace, p.Data)
 		return
 	case parser.PlainPing:
 		c.send(b, parser.Packet{Type: parser.PlainPong, Data: p.Data})
 		return
 	}
-	s := c.socket(p.Namespace)
-	if s == nil {
+	switch {
+	case s == nil && c.codec == plainJSON:
+		c.refusePlain(b, p, wrongNamespace(p, "not connected"))
+		return
+	case s == nil:
 		c.violation("not in the namespace", nil)
 		return
 	}
 	switch p.Type {
 	case parser.Ack:
-		if a := s.takeAsk(p.ID); a != nil {
-			a.finish(b, p.Args, nil)
-		}
+		s.answerAsk(b, p.ID, p.Args, nil)
 	case parser.Disconnect:
 		c.forget(s)
 		s.leave(b, "client namespace disconnect")
@@ -126,9 +151,61 @@ func (c *client) packet(b *engine.Batch, p *parser.Packet) {
 	}
 }
 
+// mayHandle reports whether the client may send a packet that is not an event
+// of one of its sockets. If not, its session ends.
+func (c *client) mayHandle(b *engine.Batch, p *parser.Packet) bool {
+	if c.mayPacket(b) && (p.Type != parser.Connect || c.mayConnect(b)) {
+		return true
+	}
+	c.logRefusal("packet", shortName(p.Namespace), nil, errTooManyPackets)
+	c.session.Close(engine.ForcedClose) // passing: the client tries again
+	return false
+}
+
+// refusePacket answers a Socket.IO packet that is wrong by an honest mistake.
+func (c *client) refusePacket(b *engine.Batch, p *parser.Packet, r *Refusal) {
+	if p.Type == parser.Connect {
+		c.logRefusal("connect", shortName(p.Namespace), nil, r)
+		if r.Code == TooLarge { // the name
+			r = errNoNamespace
+		}
+		c.refuseConnect(b, p.Namespace, r)
+		if r != errNoNamespace {
+			c.violation("CONNECT without an object", nil) // as the protocol demands; the client knows why
+		}
+		return
+	}
+	s := c.socket(p.Namespace)
+	switch {
+	case s == nil:
+		c.violation("not in the namespace", nil)
+	case p.Type == parser.Ack:
+		s.answerAsk(b, p.ID, parser.Args{}, r)
+	default:
+		s.refuse(b, string(p.Name), p.ID, r)
+	}
+}
+
+// refusalOf is the refusal of a packet that the decoder found fault with.
+func refusalOf(err error) *Refusal {
+	r := &Refusal{Code: Invalid, Message: err.Error()}
+	switch {
+	case errors.Is(err, parser.ErrReserved):
+		r.Code = Forbidden
+	case errors.Is(err, parser.ErrTooLarge), errors.Is(err, parser.ErrTooManyAttachments):
+		r.Code = TooLarge
+	}
+	return r
+}
+
+// shortName is a namespace as a log may show it.
+func shortName(namespace []byte) string {
+	return string(namespace[:min(len(namespace), parser.MaxNamespace)])
+}
+
 // Closed disconnects all sockets of a session that ended.
 func (c *client) Closed(b *engine.Batch, reason engine.Reason) {
-	c.watchPartial(false, 0)
+	c.watchPartial(false)
 	c.mu.Lock()
 	c.closed = true
 	sockets := c.sockets
@@ -160,21 +237,21 @@ func (c *client) socket(namespace []byte) *Socket {
 	return nil
 }
 
-// adopt puts s into the table; false if the session is closed, or if the
-// client has a live socket in that namespace or too many.
-func (c *client) adopt(s *Socket, limit int) bool {
+// adopt puts s into the table, unless the session is closed, or the client has
+// a live socket in that namespace or too many.
+func (c *client) adopt(s *Socket, limit int) *Refusal {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return false
+		return errConnected // nobody hears it
 	}
 	for i, old := range c.sockets {
 		if old.ns.name == s.ns.name {
 			if !old.isGone() {
-				return false
+				return errConnected
 			}
 			c.sockets[i] = s
-			return true
+			return nil
 		}
 	}
 	if len(c.sockets) >= limit {
@@ -182,10 +259,10 @@ func (c *client) adopt(s *Socket, limit int) bool {
 		c.sockets = slices.DeleteFunc(c.sockets, (*Socket).isGone)
 	}
 	if len(c.sockets) >= limit {
-		return false
+		return errNamespacesOfClient
 	}
 	c.sockets = append(c.sockets, s)
-	return true
+	return nil
 }
 
 func (c *client) forget(s *Socket) {
@@ -236,9 +313,17 @@ func (c *client) begin(b *engine.Batch, namespace, payload []byte) (*Socket, Aut
 		recovery: ns.newRecoverable(c, payload),
 	}
 	s.via.Store(c)
-	if !c.adopt(s, c.hub.config.Load().NamespacesPerClient) {
+	if r := c.adopt(s, c.hub.config.Load().NamespacesPerClient); r != nil {
 		c.hub.release(ns)
-		c.violation("cannot join the namespace", nil)
+		c.logRefusal("connect", ns.name, nil, r)
+		switch {
+		case r == errConnected:
+			c.violation("CONNECT twice", nil)
+		case !c.connects.Take(connects, 1, c.session.Now(b)): // also where CONNECTs are not limited
+			c.violation("namespace after namespace", nil)
+		default:
+			c.refuseConnect(b, namespace, r)
+		}
 		return nil, nil
 	}
 	s.mu.Lock()

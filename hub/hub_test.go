@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-realtime/realtime/auth"
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/internal/siotest"
 	"github.com/caddy-realtime/realtime/parser"
 )
@@ -338,7 +339,84 @@ func TestKickedSocketsCountForNothing(t *testing.T) {
 			c.Join(fmt.Sprintf("/n%d", 100+i), "")
 		}
 		c.Send("40/n200,")
-		c.Expect("")
+		c.Expect(`44/n200,{"message":"Too many namespaces"}`)
+	})
+}
+
+// A mistake that an honest client may make costs what it is in, not the
+// connection.
+func TestHonestMistakes(t *testing.T) {
+	placeholders := func(n int) (s string) {
+		for i := range n {
+			s += fmt.Sprintf(`,{"_placeholder":true,"num":%d}`, i)
+		}
+		return s
+	}
+	long := strings.Repeat("a", 129)
+	m := new(budget.Memory)
+	conf := hub.Config{Engine: engine.Config{MaxPayload: 10_000, UsedMemory: m}, Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: &script{event: rooms}}}}
+	serveConfig(t, conf, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		for _, step := range []struct {
+			packet      string
+			attachments int // of 1000 bytes
+			answer      string
+		}{
+			{`421["a\n",1]`, 0, `431[{"error":"event: control character in the name","code":"INVALID"}]`},
+			{`42["a\u0085"]`, 0, `42["error",{"code":"INVALID","message":"event: control character in the name","event":""}]`},
+			{`422["` + long + `"]`, 0, `432[{"error":"event: name longer than 128 bytes","code":"TOO_LARGE"}]`},
+			{`423["join"` + strings.Repeat(",0", 65) + `]`, 0, `433[{"error":"args: 65 arguments, at most 64","code":"TOO_LARGE"}]`},
+			{`4511-4["join"` + placeholders(11) + `]`, 11, `434[{"error":"args: 11 binary values, at most 10","code":"TOO_LARGE"}]`},
+			{`4510-5["join"` + placeholders(10) + `]`, 10, `435[{"error":"args: more than 10000 bytes with the binary values","code":"TOO_LARGE"}]`},
+			{`452-6["\n"` + placeholders(2) + `]`, 2, `436[{"error":"event: control character in the name","code":"INVALID"}]`},
+			{`40/` + long + `,`, 0, `44/` + long + `,{"message":"Invalid namespace"}`},
+			{`427["join","a"]`, 0, `437[]`},
+		} {
+			c.Send(step.packet)
+			for range step.attachments {
+				c.SendBinary(make([]byte, 1000))
+			}
+			c.Expect(step.answer)
+			synctest.Wait()
+			if held := heldInput(m); held != 0 {
+				t.Errorf("%.30s: %d bytes of input are held", step.packet, held)
+			}
+		}
+		// The protocol demands the end; the client knows why.
+		d := n.WebSocket(wsPath)
+		d.Send(`40"token"`)
+		d.Expect(`44{"message":"auth: must be an object"}`, "")
+	})
+}
+
+func heldInput(m *budget.Memory) (held int64) {
+	m.Each(func(use string, bytes int64) {
+		if use == budget.Input.String() {
+			held = bytes
+		}
+	})
+	return held
+}
+
+// What a client can make the server keep of a packet that will be refused does
+// not grow with its attachments.
+func TestRefusedAttachmentsAreNotKept(t *testing.T) {
+	m := new(budget.Memory)
+	conf := hub.Config{Engine: engine.Config{UsedMemory: m}, Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: &script{event: rooms}}}}
+	serveConfig(t, conf, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Send(`453-["join",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1},{"_placeholder":true,"num":2}]`)
+		for _, kept := range []int{900_000, 0} {
+			c.SendBinary(make([]byte, 900_000))
+			synctest.Wait()
+			if held := heldInput(m); held < int64(kept) || held > int64(kept)+200 {
+				t.Errorf("%d bytes of input are held, want about %d", held, kept)
+			}
+		}
+		c.SendBinary(nil)
+		c.Expect(`42["error",{"code":"TOO_LARGE","message":"args: more than 1000000 bytes with the binary values","event":"join"}]`)
 	})
 }
 

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/caddy-realtime/realtime/engine"
@@ -39,6 +40,47 @@ func (c *client) firstPlain(b *engine.Batch, p *parser.Packet) {
 		c.forget(s)
 		s.leave(b, "client namespace disconnect")
 	}
+}
+
+// rejectPlain closes a plain WebSocket whose message is not a frame, and says
+// why.
+func (c *client) rejectPlain(err error) {
+	c.hub.log().Debug("protocol violation", "what", "invalid frame", "error", err, "remote_ip", c.session.Handshake().RemoteIP)
+	if errors.Is(err, parser.ErrBinary) {
+		c.session.Reject(engine.ForcedClose, engine.CloseUnsupported, `binary message: send JSON as text, with binary values as {"$bin": "<base64>"}`)
+		return
+	}
+	c.session.Reject(engine.ForcedClose, engine.CloseInvalid, err.Error())
+}
+
+// refusePlain answers a frame that is wrong, by its id if it has one.
+func (c *client) refusePlain(b *engine.Batch, p *parser.Packet, r *Refusal) {
+	s := c.socket(p.Namespace)
+	c.hub.refusals.add(string(p.Name), r.Code)
+	c.logRefusal(string(p.Name), shortName(p.Namespace), s, r)
+	answer := parser.Packet{Type: parser.PlainError, ID: p.ID, Namespace: p.Namespace, Data: object("code", string(r.Code), "message", r.Message)}
+	if p.Type == parser.Ack {
+		answer.ID = parser.NoID // that of p is the server's, not one that the client waits for
+	}
+	c.send(b, answer)
+	if p.Type == parser.Ack && s != nil {
+		s.answerAsk(b, p.ID, parser.Args{}, r)
+	}
+}
+
+// wrongNamespace is the refusal of a frame for a namespace that it cannot be
+// for. It names the member that says which that is.
+func wrongNamespace(p *parser.Packet, why string) *Refusal {
+	member := "ns"
+	switch p.Type {
+	case parser.Connect:
+		member = "connect"
+	case parser.PlainAuth:
+		member = "auth"
+	case parser.Disconnect:
+		member = "disconnect"
+	}
+	return &Refusal{Code: Invalid, Message: member + ": " + why}
 }
 
 // plainOpen is the packet that says that a plain client is connected:

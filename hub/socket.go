@@ -372,6 +372,13 @@ func (s *Socket) takeAsk(id int64) *ask {
 	return a
 }
 
+// answerAsk finishes the question with that id, if there is one.
+func (s *Socket) answerAsk(b *engine.Batch, id int64, answer parser.Args, r *Refusal) {
+	if a := s.takeAsk(id); a != nil {
+		a.finish(b, answer, r)
+	}
+}
+
 // finish goes on with the rule that asked.
 func (a *ask) finish(b *engine.Batch, answer parser.Args, r *Refusal) {
 	a.call.resume(b, func() { a.then(answer, r) })

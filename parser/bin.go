@@ -70,9 +70,14 @@ func appendPlainArgs(dst []byte, a Args) []byte {
 // parsePlainArgs reads an array of arguments, with at most limit binary
 // values. It copies the array only if there may be a $bin in it.
 func parsePlainArgs(array []byte, limit int) (a Args, err error) {
-	list, err := parseArray(array, MaxArgs)
-	if err != nil || !mayHaveBinKey(list) {
-		return Args{JSON: list}, err
+	list, n, err := parseArray(array)
+	switch {
+	case err != nil:
+		return Args{}, &Refused{"args", "must be an array", ErrPayload}
+	case n > MaxArgs:
+		return Args{}, &Refused{"args", fmt.Sprintf("%d arguments, at most %d", n, MaxArgs), ErrTooLarge}
+	case !mayHaveBinKey(list):
+		return Args{JSON: list}, nil
 	}
 	r := rewriter{src: list}
 	for i := 0; i < len(list); {
@@ -84,7 +89,7 @@ func parsePlainArgs(array []byte, limit int) (a Args, err error) {
 				continue
 			}
 			if len(a.Bin) == limit {
-				return Args{}, ErrTooManyAttachments
+				return Args{}, &Refused{"args", fmt.Sprintf("more than %d binary values", limit), ErrTooManyAttachments}
 			}
 			v, err := decodeBin(b64)
 			if err != nil {
@@ -98,7 +103,7 @@ func parsePlainArgs(array []byte, limit int) (a Args, err error) {
 			end := rawjson.End(list, i)
 			dollars := binKey(list, i, end)
 			if dollars == 1 {
-				return Args{}, fmt.Errorf("%w: malformed $bin", ErrPayload)
+				return Args{}, &Refused{"args", `a binary value must be {"$bin": "<base64>"}, and the key $bin in data $$bin`, ErrPayload}
 			}
 			if dollars > 1 {
 				r.replace(i, end)
@@ -110,11 +115,10 @@ func parsePlainArgs(array []byte, limit int) (a Args, err error) {
 		}
 	}
 	a.JSON = r.finish()
-	if len(a.Bin) > 0 {
-		// A literal placeholder cannot stand beside them.
-		err = checkPlaceholders(a.JSON, len(a.Bin))
+	if len(a.Bin) > 0 && checkPlaceholders(a.JSON, len(a.Bin)) != nil {
+		return Args{}, &Refused{"args", "an object with the key _placeholder cannot go together with binary values", ErrPlaceholder}
 	}
-	return a, err
+	return a, nil
 }
 
 // mayHaveBinKey is false only if no key of json is $bin with any number of
@@ -178,7 +182,7 @@ func decodeBin(quoted []byte) ([]byte, error) {
 	}
 	v, err := base64.StdEncoding.AppendDecode(make([]byte, 0, base64.StdEncoding.DecodedLen(len(b64))), b64)
 	if err != nil {
-		return nil, fmt.Errorf("%w: $bin: %w", ErrPayload, err)
+		return nil, &Refused{"args", "$bin is not base64", ErrPayload}
 	}
 	return v, nil
 }

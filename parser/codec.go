@@ -31,8 +31,12 @@ type Codec interface {
 // concurrent use.
 type Decoder interface {
 	// Decode takes the session's next message. When it completes a packet,
-	// *p is set and done is true. An error is final: the session must end.
+	// *p is set and done is true. With done, an error is a *Refused: the
+	// packet has the Type, Namespace, ID and Name that could be read, and the
+	// session goes on. Any other error is final: the session must end.
 	Decode(data []byte, binary bool, p *Packet) (done bool, err error)
+	// Held is how many bytes are kept of a packet that has begun.
+	Held() int
 }
 
 // SocketIO is the default codec, Socket.IO protocol v5.

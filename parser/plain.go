@@ -2,6 +2,7 @@ package parser
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -16,7 +17,8 @@ import (
 //	{"disconnect": namespace}
 //
 // where args may be absent if there are none, id if no acknowledgement is
-// asked for, and ns if it is "/". Only clients send
+// asked for, and ns if it is "/". A frame that is not an object is final; any
+// other mistake is a *Refused that names the member. Only clients send
 //
 //	{"auth": {…}}
 //	{"connect": namespace, "auth": {…}}
@@ -112,6 +114,11 @@ const (
 	plainKeys
 )
 
+// plainKeyNames are the keys by plainKey.
+var plainKeyNames = [plainKeys]string{"event", "args", "id", "ns", "ack", "connect", "auth", "disconnect", "ping"}
+
+func (k plainKey) String() string { return plainKeyNames[k] }
+
 func plainKeyOf(quoted []byte) (k plainKey, ok bool) {
 	key, plain := rawjson.Plain(quoted)
 	if !plain {
@@ -151,34 +158,54 @@ func (f *plainFrame) take(k plainKey) []byte {
 	return v
 }
 
-func (f *plainFrame) isEmpty() bool {
-	for _, v := range f {
+// left is a key whose value was not taken; ok is false if all were.
+func (f *plainFrame) left() (k plainKey, ok bool) {
+	for k, v := range f {
 		if v != nil {
-			return false
+			return plainKey(k), true
 		}
 	}
-	return true
+	return 0, false
 }
 
-func parsePlainFrame(data []byte) (f plainFrame, err error) {
+// parsePlainFrame finds the members of a frame. A bad member does not keep it
+// from finding the others.
+func parsePlainFrame(data []byte) (f plainFrame, bad *Refused, err error) {
 	// The object of the frame is one level around the payload.
 	if err := rawjson.Check(data, MaxDepth+1); err != nil {
-		return f, fmt.Errorf("%w: %w", ErrPayload, err)
+		return f, nil, fmt.Errorf("%w: %w", ErrPayload, err)
+	}
+	if data[rawjson.Space(data, 0)] != '{' {
+		return f, nil, fmt.Errorf("%w: not an object", ErrPayload)
 	}
 	for it := rawjson.Object(data); it.Next(); {
 		k, ok := plainKeyOf(it.Key())
-		if !ok {
-			return f, fmt.Errorf("%w: unknown key %.40s", ErrPayload, it.Key())
+		switch {
+		case !ok:
+			bad = &Refused{shortKey(it.Key()), "unknown member", ErrPayload}
+		case f[k] != nil:
+			bad = &Refused{k.String(), "more than once", ErrPayload}
+		default:
+			f[k] = it.Value()
 		}
-		if f[k] != nil {
-			return f, fmt.Errorf("%w: key %s twice", ErrPayload, it.Key())
-		}
-		f[k] = it.Value()
 	}
-	return f, nil
+	return f, bad, nil
+}
+
+// shortKey is a key that is not known, as an error shows it: short, and ASCII.
+func shortKey(quoted []byte) string {
+	const most = 40 // bytes
+	key := strconv.QuoteToASCII(rawjson.String(quoted))
+	if len(key) <= most {
+		return key
+	}
+	return key[:most] + "…"
 }
 
 type plainDecoder struct{ limits Limits }
+
+// Held is zero: a frame is a packet.
+func (d *plainDecoder) Held() int { return 0 }
 
 func (d *plainDecoder) Decode(data []byte, binary bool, p *Packet) (done bool, err error) {
 	if binary {
@@ -187,72 +214,92 @@ func (d *plainDecoder) Decode(data []byte, binary bool, p *Packet) (done bool, e
 	if len(data) > d.limits.PacketBytes {
 		return false, tooLarge("bytes", len(data), d.limits.PacketBytes)
 	}
-	f, err := parsePlainFrame(data)
+	f, bad, err := parsePlainFrame(data)
 	if err != nil {
 		return false, err
 	}
-	if err := d.packet(&f, p); err != nil {
-		return false, err
+	id, namespace := f[keyID], f[keyNamespace]
+	err = d.packet(&f, p)
+	if k, ok := f.left(); ok && err == nil {
+		err = &Refused{k.String(), "does not belong into this frame", ErrPayload}
 	}
-	if !f.isEmpty() {
-		return false, fmt.Errorf("%w: keys that do not belong together", ErrPayload)
+	if bad != nil {
+		err = bad
 	}
-	return true, nil
+	if err != nil {
+		p.refuse(id, namespace)
+	}
+	return true, err
 }
 
+// refuse leaves in p what its refusal needs: which packet it is. Its id and
+// namespace may not have been read yet.
+func (p *Packet) refuse(id, namespace []byte) {
+	p.Name, p.Args, p.Data = nil, Args{}, nil
+	if p.ID == NoID && id != nil {
+		if n, err := parsePlainID(keyID, id); err == nil {
+			p.ID = n
+		}
+	}
+	if namespace != nil {
+		if name, err := parsePlainNamespace(keyNamespace, namespace); err == nil {
+			p.Namespace = name
+		}
+	}
+}
+
+// packet reads the members of f. Its errors are *Refused.
 func (d *plainDecoder) packet(f *plainFrame, p *Packet) (err error) {
 	*p = Packet{ID: NoID, Namespace: root}
 	if v := f.take(keyEvent); v != nil {
 		p.Type = Event
-		if rawjson.KindOf(v) != rawjson.KindString {
-			return fmt.Errorf("%w: event is not a string", ErrPayload)
-		}
-		if p.Name, err = parseName(v); err != nil {
+		if p.Name, err = parsePlainName(v); err != nil {
 			return err
 		}
-		return d.event(f, p, f.take(keyID))
+		if v := f.take(keyID); v != nil {
+			if p.ID, err = parsePlainID(keyID, v); err != nil {
+				return err
+			}
+		}
+		return d.args(f, p)
 	}
 	if v := f.take(keyAck); v != nil {
 		p.Type = Ack
-		return d.event(f, p, v)
+		if p.ID, err = parsePlainID(keyAck, v); err != nil {
+			return err
+		}
+		return d.args(f, p)
 	}
 	if v := f.take(keyConnect); v != nil {
 		p.Type = Connect
-		if p.Namespace, err = parsePlainNamespace(v); err != nil {
+		if p.Namespace, err = parsePlainNamespace(keyConnect, v); err != nil {
 			return err
 		}
-		p.Data, err = parsePlainData(f.take(keyAuth), rawjson.KindObject)
+		p.Data, err = parsePlainAuth(f.take(keyAuth))
 		return err
 	}
 	if v := f.take(keyDisconnect); v != nil {
 		p.Type = Disconnect
-		p.Namespace, err = parsePlainNamespace(v)
+		p.Namespace, err = parsePlainNamespace(keyDisconnect, v)
 		return err
 	}
 	if v := f.take(keyAuth); v != nil {
 		p.Type = PlainAuth
-		p.Data, err = parsePlainData(v, rawjson.KindObject)
+		p.Data, err = parsePlainAuth(v)
 		return err
 	}
 	if v := f.take(keyPing); v != nil {
 		p.Type = PlainPing
-		p.Data, err = parsePlainData(v, rawjson.KindNumber)
+		p.Data, err = parsePlainPing(v)
 		return err
 	}
-	return ErrType
+	return &Refused{"", "a frame must have one of the members event, ack, connect, disconnect, auth and ping", ErrType}
 }
 
-// event reads what an event or acknowledgement has beside its name.
-func (d *plainDecoder) event(f *plainFrame, p *Packet, id []byte) (err error) {
-	if id != nil {
-		n, ok := rawjson.IsInt(id)
-		if !ok || n < 0 || n > maxID {
-			return fmt.Errorf("%w: malformed id", ErrPayload)
-		}
-		p.ID = n
-	}
+// args reads what events and acknowledgements have in common.
+func (d *plainDecoder) args(f *plainFrame, p *Packet) (err error) {
 	if v := f.take(keyNamespace); v != nil {
-		if p.Namespace, err = parsePlainNamespace(v); err != nil {
+		if p.Namespace, err = parsePlainNamespace(keyNamespace, v); err != nil {
 			return err
 		}
 	}
@@ -262,31 +309,65 @@ func (d *plainDecoder) event(f *plainFrame, p *Packet, id []byte) (err error) {
 	return err
 }
 
+func parsePlainName(v []byte) ([]byte, error) {
+	if rawjson.KindOf(v) != rawjson.KindString {
+		return nil, &Refused{"event", "must be a string", ErrPayload}
+	}
+	name, err := parseName(v)
+	switch {
+	case err == nil || isRefused(err):
+		return name, err
+	case errors.Is(err, ErrReserved):
+		return nil, &Refused{"event", ErrReserved.Error(), ErrReserved}
+	}
+	return nil, &Refused{"event", fmt.Sprintf("name longer than %d bytes", MaxName), ErrTooLarge}
+}
+
+func parsePlainID(k plainKey, v []byte) (int64, error) {
+	n, ok := rawjson.IsInt(v)
+	if !ok || n < 0 || n > maxID {
+		return NoID, &Refused{k.String(), fmt.Sprintf("must be a whole number from 0 to %d", maxID), ErrPayload}
+	}
+	return n, nil
+}
+
 // parsePlainNamespace reads a namespace that packets of Socket.IO can name,
 // too: it has no comma.
-func parsePlainNamespace(v []byte) ([]byte, error) {
+func parsePlainNamespace(k plainKey, v []byte) ([]byte, error) {
 	if rawjson.KindOf(v) != rawjson.KindString {
-		return nil, fmt.Errorf("%w: namespace is not a string", ErrPayload)
+		return root, &Refused{k.String(), "must be a string", ErrPayload}
 	}
 	name, ok := rawjson.Plain(v)
 	if !ok {
 		name = rawjson.Unquote(nil, v)
 	}
-	if len(name) == 0 || name[0] != '/' || bytes.IndexByte(name, ',') >= 0 {
-		return nil, fmt.Errorf("%w: malformed namespace", ErrPayload)
+	switch {
+	case len(name) > MaxNamespace:
+		return root, &Refused{k.String(), fmt.Sprintf("longer than %d bytes", MaxNamespace), ErrTooLarge}
+	case len(name) == 0 || name[0] != '/':
+		return root, &Refused{k.String(), "must begin with a slash", ErrPayload}
+	case bytes.IndexByte(name, ',') >= 0 || hasControl(name):
+		return root, &Refused{k.String(), "must not have a comma or a control character", ErrPayload}
 	}
-	return name, checkText("namespace", name, MaxNamespace)
+	return name, nil
 }
 
-// parsePlainData checks the kind of v, which may be nil. Numbers come back to
-// the client as they are, and so must be short.
-func parsePlainData(v []byte, kind rawjson.Kind) ([]byte, error) {
-	if v != nil && rawjson.KindOf(v) != kind {
-		return nil, fmt.Errorf("%w: object or number expected", ErrPayload)
+// parsePlainAuth checks v, which may be nil.
+func parsePlainAuth(v []byte) ([]byte, error) {
+	if v != nil && rawjson.KindOf(v) != rawjson.KindObject {
+		return nil, &Refused{"auth", "must be an object", ErrPayload}
 	}
-	const maxNumber = 32
-	if kind == rawjson.KindNumber && len(v) > maxNumber {
-		return nil, tooLarge("digits", len(v), maxNumber)
+	return v, nil
+}
+
+// parsePlainPing checks a number that comes back to the client as it is.
+func parsePlainPing(v []byte) ([]byte, error) {
+	const most = 32 // digits
+	switch {
+	case rawjson.KindOf(v) != rawjson.KindNumber:
+		return nil, &Refused{"ping", "must be a number", ErrPayload}
+	case len(v) > most:
+		return nil, &Refused{"ping", fmt.Sprintf("longer than %d digits", most), ErrTooLarge}
 	}
 	return v, nil
 }

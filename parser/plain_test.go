@@ -109,24 +109,13 @@ func TestPlainLiteralPlaceholder(t *testing.T) {
 	}
 }
 
+// A frame that is not an object is final: the client speaks another protocol.
 func TestPlainRejected(t *testing.T) {
 	for in, want := range map[string]error{
 		``: ErrPayload, `x`: ErrPayload, `{"event":"a"}{}`: ErrPayload, "{\"event\":\"\xff\"}": ErrPayload,
-		`[]`: ErrType, `1`: ErrType, `null`: ErrType, `{}`: ErrType, `{"args":[1]}`: ErrType, `{"id":1}`: ErrType, `{"ns":"/x"}`: ErrType,
-		`{"event":1}`: ErrPayload, `{"event":null}`: ErrPayload, `{"event":["a"]}`: ErrPayload, `{"event":"a\u0000"}`: ErrPayload, `{"event":"connect"}`: ErrPayload, `{"event":"\u0064isconnect"}`: ErrPayload,
-		`{"event":"a","event":"b"}`: ErrPayload, `{"event":"a","\u0065vent":"a"}`: ErrPayload, `{"event":"a","ack":1}`: ErrPayload, `{"event":"a","auth":{}}`: ErrPayload, `{"event":"a","data":1}`: ErrPayload, `{"connected":"/x"}`: ErrPayload, `{"pong":1}`: ErrPayload, `{"open":{}}`: ErrPayload, `{"error":{}}`: ErrPayload,
-		`{"event":"a","args":1}`: ErrPayload, `{"event":"a","args":{}}`: ErrPayload, `{"event":"a","args":null}`: ErrPayload,
-		`{"event":"a","id":-1}`: ErrPayload, `{"event":"a","id":1.5}`: ErrPayload, `{"event":"a","id":"1"}`: ErrPayload, `{"event":"a","id":9007199254740992}`: ErrPayload, `{"event":"a","id":null}`: ErrPayload,
-		`{"ack":"1"}`: ErrPayload, `{"ack":null}`: ErrPayload, `{"ack":1,"id":1}`: ErrPayload,
-		`{"event":"a","ns":"x"}`: ErrPayload, `{"event":"a","ns":""}`: ErrPayload, `{"event":"a","ns":1}`: ErrPayload, `{"event":"a","ns":"/a,b"}`: ErrPayload, `{"event":"a","ns":"/\u002c"}`: ErrPayload, `{"event":"a","ns":"/\n"}`: ErrPayload,
-		`{"connect":"x"}`: ErrPayload, `{"connect":"/x","auth":1}`: ErrPayload, `{"connect":"/x","args":[]}`: ErrPayload, `{"disconnect":true}`: ErrPayload, `{"disconnect":"/x","ns":"/x"}`: ErrPayload,
-		`{"auth":"x"}`: ErrPayload, `{"auth":null}`: ErrPayload, `{"ping":"1"}`: ErrPayload, `{"ping":{}}`: ErrPayload,
-		`{"ping":` + strings.Repeat("1", 33) + `}`: ErrTooLarge, `{"event":"` + strings.Repeat("a", 129) + `"}`: ErrTooLarge, `{"event":"a","ns":"/` + strings.Repeat("a", 128) + `"}`: ErrTooLarge,
-		`{"event":"a","args":[0` + strings.Repeat(",0", 64) + `]}`: ErrTooLarge, `{"event":"` + strings.Repeat("a", 1_000_000) + `"}`: ErrTooLarge,
+		`[]`: ErrPayload, `1`: ErrPayload, `null`: ErrPayload, ` "event"`: ErrPayload, `{"event":"a",}`: ErrPayload,
 		`{"event":"a","args":` + strings.Repeat("[", 129) + strings.Repeat("]", 129) + `}`: ErrPayload, strings.Repeat(`{"event":`, 100_000): ErrPayload,
-		`{"event":"a","args":[{"$bin":1}]}`: ErrPayload, `{"event":"a","args":[{"$bin":"A"}]}`: ErrPayload, `{"event":"a","args":[{"$bin":"?"}]}`: ErrPayload, `{"event":"a","args":[{"$bin":"AQ==","x":1}]}`: ErrPayload, `{"event":"a","args":[{"x":1,"$bin":"AQ=="}]}`: ErrPayload, `{"event":"a","args":[{"$bin":"AQ==","$bin":"AQ=="}]}`: ErrPayload, `{"event":"a","args":[{"$bin":{"$bin":"AQ=="}}]}`: ErrPayload,
-		`{"event":"a","args":[{"_placeholder":true,"num":0},{"$bin":"AQ=="}]}`: ErrPlaceholder, `{"event":"a","args":[{"$bin":"AQ=="},{"_placeholder":true,"num":1}]}`: ErrPlaceholder, `{"event":"a","args":[{"$bin":"AQ=="},{"_placeholder":true}]}`: ErrPlaceholder,
-		`{"event":"a","args":[0` + strings.Repeat(`,{"$bin":""}`, 11) + `]}`: ErrTooManyAttachments,
+		`{"event":"` + strings.Repeat("a", 1_000_000) + `"}`: ErrTooLarge,
 	} {
 		var p Packet
 		done, err := PlainJSON.NewDecoder(Limits{}).Decode([]byte(in), false, &p)
@@ -136,6 +125,68 @@ func TestPlainRejected(t *testing.T) {
 	}
 	if _, err := PlainJSON.NewDecoder(Limits{}).Decode([]byte(`{"ping":1}`), true, new(Packet)); err != ErrBinary {
 		t.Error(err)
+	}
+}
+
+// Any other mistake costs the frame, and its error names the member.
+func TestPlainRefused(t *testing.T) {
+	const (
+		none    = "a frame must have one of the members event, ack, connect, disconnect, auth and ping"
+		id      = "must be a whole number from 0 to 9007199254740991"
+		foreign = "does not belong into this frame"
+		bin     = `args: a binary value must be {"$bin": "<base64>"}, and the key $bin in data $$bin`
+		beside  = "args: an object with the key _placeholder cannot go together with binary values"
+	)
+	for in, want := range map[string]string{
+		`{}`: none, `{"args":[1]}`: none, `{"id":1}`: none, `{"ns":"/x"}`: none,
+		`{"event":1}`: "event: must be a string", `{"event":null}`: "event: must be a string", `{"event":["a"]}`: "event: must be a string",
+		`{"event":"a\u0000"}`: "event: control character in the name", `{"event":"connect"}`: "event: reserved event name", `{"event":"\u0064isconnect"}`: "event: reserved event name",
+		`{"event":"` + strings.Repeat("a", 129) + `"}`: "event: name longer than 128 bytes", `{"event":"` + strings.Repeat("a", 900_000) + `"}`: "event: name longer than 128 bytes",
+		`{"event":"a","event":"b"}`: "event: more than once", `{"event":"a","\u0065vent":"a"}`: "event: more than once",
+		`{"event":"a","ack":1}`: "ack: " + foreign, `{"event":"a","auth":{}}`: "auth: " + foreign, `{"ack":1,"id":1}`: "id: " + foreign, `{"connect":"/x","args":[]}`: "args: " + foreign, `{"disconnect":"/x","ns":"/x"}`: "ns: " + foreign, `{"ping":1,"id":1}`: "id: " + foreign,
+		`{"event":"a","data":1}`: `"data": unknown member`, `{"evnet":"a","id":1}`: `"evnet": unknown member`, `{"connected":"/x"}`: `"connected": unknown member`, `{"pong":1}`: `"pong": unknown member`, `{"open":{}}`: `"open": unknown member`, `{"error":{}}`: `"error": unknown member`,
+		`{"event":"a","\u009bx":1}`: `"\u009bx": unknown member`, `{"event":"a","` + strings.Repeat("é", 1000) + `":1}`: `"` + strings.Repeat(`\u00e9`, 6) + `\u0…: unknown member`,
+		`{"event":"a","args":1}`: "args: must be an array", `{"event":"a","args":{}}`: "args: must be an array", `{"event":"a","args":null}`: "args: must be an array",
+		`{"event":"a","args":[0` + strings.Repeat(",0", 64) + `]}`: "args: 65 arguments, at most 64",
+		`{"event":"a","id":-1}`: "id: " + id, `{"event":"a","id":1.5}`: "id: " + id, `{"event":"a","id":"1"}`: "id: " + id, `{"event":"a","id":9007199254740992}`: "id: " + id, `{"event":"a","id":null}`: "id: " + id,
+		`{"ack":"1"}`: "ack: " + id, `{"ack":null}`: "ack: " + id,
+		`{"event":"a","ns":"x"}`: "ns: must begin with a slash", `{"event":"a","ns":""}`: "ns: must begin with a slash", `{"event":"a","ns":1}`: "ns: must be a string",
+		`{"event":"a","ns":"/a,b"}`: "ns: must not have a comma or a control character", `{"event":"a","ns":"/\u002c"}`: "ns: must not have a comma or a control character", `{"event":"a","ns":"/\n"}`: "ns: must not have a comma or a control character",
+		`{"event":"a","ns":"/` + strings.Repeat("a", 128) + `"}`: "ns: longer than 128 bytes",
+		`{"connect":"x"}`: "connect: must begin with a slash", `{"connect":"/x","auth":1}`: "auth: must be an object", `{"disconnect":true}`: "disconnect: must be a string",
+		`{"auth":"x"}`: "auth: must be an object", `{"auth":null}`: "auth: must be an object", `{"ping":"1"}`: "ping: must be a number", `{"ping":{}}`: "ping: must be a number",
+		`{"ping":` + strings.Repeat("1", 33) + `}`: "ping: longer than 32 digits",
+		`{"event":"a","args":[{"$bin":1}]}`:        bin, `{"event":"a","args":[{"$bin":"AQ==","x":1}]}`: bin, `{"event":"a","args":[{"x":1,"$bin":"AQ=="}]}`: bin, `{"event":"a","args":[{"$bin":"AQ==","$bin":"AQ=="}]}`: bin, `{"event":"a","args":[{"$bin":{"$bin":"AQ=="}}]}`: bin,
+		`{"event":"a","args":[{"$bin":"A"}]}`: "args: $bin is not base64", `{"event":"a","args":[{"$bin":"?"}]}`: "args: $bin is not base64",
+		`{"event":"a","args":[{"_placeholder":true,"num":0},{"$bin":"AQ=="}]}`: beside, `{"event":"a","args":[{"$bin":"AQ=="},{"_placeholder":true,"num":1}]}`: beside, `{"event":"a","args":[{"$bin":"AQ=="},{"_placeholder":true}]}`: beside,
+		`{"event":"a","args":[0` + strings.Repeat(`,{"$bin":""}`, 11) + `]}`: "args: more than 10 binary values",
+	} {
+		var p Packet
+		done, err := PlainJSON.NewDecoder(Limits{}).Decode([]byte(in), false, &p)
+		if !done || err == nil || err.Error() != want {
+			t.Errorf("%.80q: done %v, %v, want %v", in, done, err, want)
+		}
+	}
+}
+
+// An error answers the frame that it is about, as far as that says which it is.
+func TestPlainRefusedSaysWhich(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"event":1,"id":7,"ns":"/chat"}`:                              `2 /chat id=7 name="" args= bin=[]`,
+		`{"id":7,"ns":"/chat","args":1,"event":"a"}`:                   `2 /chat id=7 name="" args= bin=[]`,
+		`{"event":"a","args":[1],"id":7,"x":1}`:                        `2 / id=7 name="" args= bin=[]`,
+		`{"event":"a","args":1,"id":"7","ns":"/chat"}`:                 `2 /chat id=-1 name="" args= bin=[]`,
+		`{"event":"a","id":7,"ns":"chat"}`:                             `2 / id=7 name="" args= bin=[]`,
+		`{"ack":7,"args":1}`:                                           `3 / id=7 args= bin=[]`,
+		`{"connect":"/chat","auth":1}`:                                 `0 /chat id=-1`,
+		`{"args":[1],"id":7}`:                                          `0 / id=7`,
+		`{"event":"a","args":[{"$bin":"AQ=="}],"id":7,"x":{"$bin":1}}`: `2 / id=7 name="" args= bin=[]`,
+	} {
+		var p Packet
+		done, err := PlainJSON.NewDecoder(Limits{}).Decode([]byte(in), false, &p)
+		if !done || err == nil || show(&p) != want {
+			t.Errorf("%s: done %v, %v\n got  %s\n want %s", in, done, err, show(&p), want)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/caddy-realtime/realtime/internal/rawjson"
 )
@@ -68,9 +69,19 @@ type socketIODecoder struct {
 
 // partial owns its memory: it outlives the message it came with.
 type partial struct {
-	packet Packet
-	count  int // attachments announced
-	size   int // bytes of the packet so far
+	packet  Packet
+	missing int   // attachments still to come
+	size    int   // bytes of the packet so far
+	held    int   // bytes of those that are kept
+	refused error // why the packet will be refused; its attachments are then dropped
+}
+
+// refuse keeps of a packet no more than is needed to refuse it when its last
+// attachment has come.
+func (p *partial) refuse(err error) {
+	k := &p.packet
+	*k = Packet{Type: k.Type, ID: k.ID, Namespace: bytes.Clone(k.Namespace), Name: bytes.Clone(k.Name)}
+	p.refused, p.held = err, len(k.Namespace)+len(k.Name)
 }
 
 func (d *socketIODecoder) Decode(data []byte, binary bool, p *Packet) (done bool, err error) {
@@ -89,7 +100,14 @@ func (d *socketIODecoder) Decode(data []byte, binary bool, p *Packet) (done bool
 		return false, fmt.Errorf("%w %.1q", ErrType, data)
 	}
 	err = parse(Type(data[0]-'0'), data[1:], p)
-	return err == nil, err
+	return err == nil || isRefused(err), err
+}
+
+func (d *socketIODecoder) Held() int {
+	if d.partial == nil {
+		return 0
+	}
+	return d.partial.held
 }
 
 // begin takes the head of a packet with attachments.
@@ -98,20 +116,27 @@ func (d *socketIODecoder) begin(data []byte) error {
 	if err != nil {
 		return err
 	}
-	part := &partial{count: count, size: len(data)}
+	part := &partial{missing: count, size: len(data), held: len(head)}
 	typ := Type(data[0]-'0') - BinaryEvent + Event
-	if err := parse(typ, bytes.Clone(head), &part.packet); err != nil {
-		return err
+	err = parse(typ, bytes.Clone(head), &part.packet)
+	if err == nil {
+		err = checkPlaceholders(part.packet.Args.JSON, count)
 	}
-	if err := checkPlaceholders(part.packet.Args.JSON, count); err != nil {
-		return err
+	if err == nil && count > d.limits.Attachments {
+		err = &Refused{"args", fmt.Sprintf("%d binary values, at most %d", count, d.limits.Attachments), ErrTooManyAttachments}
+	}
+	if err != nil {
+		if !isRefused(err) {
+			return err
+		}
+		part.refuse(err)
 	}
 	d.partial = part
 	return nil
 }
 
 func (d *socketIODecoder) parseCount(b []byte) (count int, rest []byte, err error) {
-	n, rest, ok := parseDigits(b, int64(d.limits.Attachments))
+	n, rest, ok := parseDigits(b, int64(maxRefused*d.limits.Attachments))
 	switch {
 	case !ok:
 		return 0, nil, ErrTooManyAttachments
@@ -124,17 +149,22 @@ func (d *socketIODecoder) parseCount(b []byte) (count int, rest []byte, err erro
 // attach takes an attachment, and completes the packet with the last.
 func (d *socketIODecoder) attach(data []byte, p *Packet) (done bool, err error) {
 	part := d.partial
-	if part.size += len(data); part.size > d.limits.PacketBytes {
-		return false, tooLarge("bytes", part.size, d.limits.PacketBytes)
+	part.missing--
+	part.size += len(data)
+	if part.refused == nil && part.size > d.limits.PacketBytes {
+		part.refuse(&Refused{"args", fmt.Sprintf("more than %d bytes with the binary values", d.limits.PacketBytes), ErrTooLarge})
 	}
-	args := &part.packet.Args
-	args.Bin = append(args.Bin, append([]byte{}, data...))
-	if len(args.Bin) < part.count {
+	if part.refused == nil {
+		args := &part.packet.Args
+		args.Bin = append(args.Bin, append([]byte{}, data...))
+		part.held += len(data)
+	}
+	if part.missing > 0 {
 		return false, nil
 	}
 	*p = part.packet
 	d.partial = nil
-	return true, nil
+	return true, part.refused
 }
 
 var root = []byte("/")
@@ -144,7 +174,7 @@ func parse(typ Type, b []byte, p *Packet) (err error) {
 	*p = Packet{Type: typ, ID: NoID, Namespace: root}
 	if len(b) > 0 && b[0] == '/' {
 		p.Namespace, b, _ = bytes.Cut(b, []byte(","))
-		if err := checkText("namespace", p.Namespace, MaxNamespace); err != nil {
+		if err := checkNamespace(typ, p.Namespace); err != nil {
 			return err
 		}
 	}
@@ -161,7 +191,13 @@ func parse(typ Type, b []byte, p *Packet) (err error) {
 		return parseEvent(b, p)
 	case Ack:
 		p.ID = id
-		p.Args.JSON, err = parseArray(b, MaxArgs)
+		list, n, err := parseArray(b)
+		if err == nil {
+			err = checkCount(n)
+		}
+		if err == nil {
+			p.Args.JSON = list
+		}
 		return err
 	case Disconnect:
 		if len(b) > 0 {
@@ -190,14 +226,47 @@ func parseDigits(b []byte, limit int64) (n int64, rest []byte, ok bool) {
 	return n, b[i:], true
 }
 
+// checkNamespace refuses a CONNECT to a namespace whose name is too long. A
+// control character in it, or bytes that are not UTF-8, are final: the name is
+// sent back with the refusal.
+func checkNamespace(typ Type, name []byte) error {
+	switch {
+	case hasControl(name):
+		return fmt.Errorf("%w: control character in namespace", ErrPayload)
+	case !utf8.Valid(name):
+		return fmt.Errorf("%w: namespace is not UTF-8", ErrPayload)
+	case len(name) > MaxNamespace && typ == Connect && len(name) <= maxRefused*MaxNamespace:
+		return &Refused{"connect", fmt.Sprintf("namespace longer than %d bytes", MaxNamespace), ErrTooLarge}
+	case len(name) > MaxNamespace:
+		return tooLarge("bytes of namespace", len(name), MaxNamespace)
+	}
+	return nil
+}
+
+// checkCount checks the number of arguments.
+func checkCount(n int) error {
+	switch {
+	case n <= MaxArgs:
+		return nil
+	case n <= maxRefused*MaxArgs:
+		return &Refused{"args", fmt.Sprintf("%d arguments, at most %d", n, MaxArgs), ErrTooLarge}
+	}
+	return tooLarge("arguments", n, MaxArgs)
+}
+
 func parseEvent(b []byte, p *Packet) error {
-	list, err := parseArray(b, 1+MaxArgs)
+	list, n, err := parseArray(b)
 	if err != nil {
 		return err
 	}
 	it := rawjson.List(list)
 	it.Next()
-	if p.Name, err = parseName(it.Value()); err != nil {
+	name, err := parseName(it.Value())
+	if err != nil {
+		return err
+	}
+	p.Name = name
+	if err := checkCount(n - 1); err != nil {
 		return err
 	}
 	p.Args.JSON = it.Rest()
@@ -221,10 +290,15 @@ func parseName(v []byte) (name []byte, err error) {
 			name = rawjson.Unquote(nil, v)
 		}
 	}
-	if IsReserved(string(name)) {
-		return nil, fmt.Errorf("%w: %q is a reserved event name", ErrPayload, name)
+	switch {
+	case IsReserved(string(name)):
+		return nil, fmt.Errorf("%w: %q is a %w", ErrPayload, name, ErrReserved)
+	case len(name) > MaxName:
+		return nil, &Refused{"event", fmt.Sprintf("name longer than %d bytes", MaxName), ErrTooLarge}
+	case hasControl(name):
+		return nil, &Refused{"event", "control character in the name", ErrPayload}
 	}
-	return name, checkText("name", name, MaxName)
+	return name, nil
 }
 
 // IsReserved reports whether Socket.IO reserves the name: the stock client drops
@@ -237,21 +311,18 @@ func IsReserved(name string) bool {
 	return false
 }
 
-// parseArray checks a payload that must be an array and returns what stands
-// between its brackets, nil if it is empty.
-func parseArray(b []byte, limit int) (list []byte, err error) {
-	n, err := rawjson.CheckArray(b, MaxDepth)
+// parseArray checks a payload that must be an array. It returns what stands
+// between its brackets, nil if it is empty, and the number of its elements.
+func parseArray(b []byte) (list []byte, n int, err error) {
+	n, err = rawjson.CheckArray(b, MaxDepth)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrPayload, err)
+		return nil, 0, fmt.Errorf("%w: %w", ErrPayload, err)
 	}
 	if n == 0 {
-		return nil, nil
-	}
-	if n > limit {
-		return nil, tooLarge("arguments", n, limit)
+		return nil, 0, nil
 	}
 	b = rawjson.Trim(b)
-	return rawjson.Trim(b[1 : len(b)-1]), nil
+	return rawjson.Trim(b[1 : len(b)-1]), n, nil
 }
 
 // parseData checks the payload of CONNECT or CONNECT_ERROR.
@@ -262,9 +333,11 @@ func parseData(typ Type, b []byte) (data []byte, err error) {
 	if err := rawjson.Check(b, MaxDepth); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPayload, err)
 	}
-	kind := rawjson.KindOf(b)
-	if kind != rawjson.KindObject && (typ == Connect || kind != rawjson.KindString) {
-		return nil, fmt.Errorf("%w: object expected", ErrPayload)
+	switch kind := rawjson.KindOf(b); {
+	case kind == rawjson.KindObject, typ == ConnectError && kind == rawjson.KindString:
+		return rawjson.Trim(b), nil
+	case typ == Connect:
+		return nil, &Refused{"auth", "must be an object", ErrPayload}
 	}
-	return rawjson.Trim(b), nil
+	return nil, fmt.Errorf("%w: object expected", ErrPayload)
 }

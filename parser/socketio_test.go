@@ -137,15 +137,14 @@ func TestRejected(t *testing.T) {
 		{`2["connect"]`, ErrPayload}, {`2["connect_error"]`, ErrPayload}, {`2["disconnect"]`, ErrPayload}, {`2["disconnecting"]`, ErrPayload}, {`2["newListener"]`, ErrPayload}, {`2["removeListener"]`, ErrPayload}, {`2["\u0063onnect"]`, ErrPayload},
 		{`2abc["a"]`, ErrPayload}, {`2-1["a"]`, ErrPayload}, {`21.5["a"]`, ErrPayload}, {`2 12["a"]`, ErrPayload}, {`2 ["a"]`, ErrPayload}, {`212 ["a"]`, ErrPayload}, {"2\t[\"a\"]", ErrPayload},
 		{`212345678901234567890["a"]`, ErrPayload}, {`29007199254740992["a"]`, ErrPayload}, {`2` + strings.Repeat("9", 1000) + `["a"]`, ErrPayload},
-		{`0["x"]`, ErrPayload}, {`0"x"`, ErrPayload}, {`0null`, ErrPayload}, {`0[]`, ErrPayload}, {`0 {}`, ErrPayload}, {`0 `, ErrPayload}, {`0{`, ErrPayload}, {`1{"a":1}`, ErrPayload}, {`1[]`, ErrPayload}, {`1 `, ErrPayload}, {`0admin,`, ErrPayload}, {`4[1]`, ErrPayload},
+		{`0 {}`, ErrPayload}, {`0 `, ErrPayload}, {`0{`, ErrPayload}, {`1{"a":1}`, ErrPayload}, {`1[]`, ErrPayload}, {`1 `, ErrPayload}, {`0admin,`, ErrPayload}, {`4[1]`, ErrPayload},
 		{`2["a"]]`, ErrPayload}, {`2["a",]`, ErrPayload}, {`2["a",'b']`, ErrPayload}, {`2["a",01]`, ErrPayload}, {"2[\"a\",\"\xff\"]", ErrPayload}, {"2[\"a\",\"\n\"]", ErrPayload}, {"2[\"\xed\xa0\x80\"]", ErrPayload},
-		{`2["a\u0000"]`, ErrPayload}, {`2["a\n"]`, ErrPayload}, {"2[\"a\x7f\"]", ErrPayload}, {"2[\"a\u0085\"]", ErrPayload}, {`2["\u009f"]`, ErrPayload},
 		{"0/a\x1eb,", ErrPayload}, {"0/a\x00", ErrPayload}, {"0/\xff,", ErrPayload}, {"0/a\u0080,", ErrPayload},
 		{`2["a",` + strings.Repeat("[", 128) + strings.Repeat("]", 128) + `]`, ErrPayload}, {`2` + strings.Repeat("[", 1<<19), ErrPayload}, {`0` + strings.Repeat(`{"a":`, 129) + `1` + strings.Repeat("}", 129), ErrPayload},
-		{`0/` + strings.Repeat("a", 128), ErrTooLarge}, {`2["` + strings.Repeat("a", 129) + `"]`, ErrTooLarge}, {`2["` + strings.Repeat(`\u0061`, 129) + `"]`, ErrTooLarge}, {`2[` + strings.Repeat("1", 129) + `]`, ErrTooLarge},
-		{`2["a"` + args(65) + `]`, ErrTooLarge}, {`3[0` + args(64) + `]`, ErrTooLarge}, {`2["` + strings.Repeat("a", 1_000_000) + `"]`, ErrTooLarge}, {strings.Repeat(`5`, 1_000_001), ErrTooLarge},
+		{`0/` + strings.Repeat("a", 2048), ErrTooLarge}, {`1/` + strings.Repeat("a", 128), ErrTooLarge}, {`2/` + strings.Repeat("a", 128) + `,["a"]`, ErrTooLarge}, {`2["` + strings.Repeat("a", 769) + `"]`, ErrTooLarge}, {`2["` + strings.Repeat(`\u0061`, 129) + `"]`, ErrTooLarge}, {`2[` + strings.Repeat("1", 771) + `]`, ErrTooLarge},
+		{`2["a"` + args(1025) + `]`, ErrTooLarge}, {`3[0` + args(1024) + `]`, ErrTooLarge}, {`2["` + strings.Repeat("a", 1_000_000) + `"]`, ErrTooLarge}, {strings.Repeat(`5`, 1_000_001), ErrTooLarge},
 		{`5["a"]`, ErrAttachments}, {`5-["a"]`, ErrAttachments}, {`50-["a"]`, ErrAttachments}, {`51["a",` + p0 + `]`, ErrAttachments}, {`51e0-["a",` + p0 + `]`, ErrAttachments}, {`5-1-["a"]`, ErrAttachments}, {`51.0-["a"]`, ErrAttachments}, {`5 1-["a"]`, ErrAttachments}, {`51`, ErrAttachments}, {`5`, ErrAttachments}, {`6`, ErrAttachments}, {`60-[]`, ErrAttachments},
-		{`511-["a"]`, ErrTooManyAttachments}, {`5` + strings.Repeat("9", 1000) + `-["a"]`, ErrTooManyAttachments}, {`618446744073709551617-[]`, ErrTooManyAttachments},
+		{`511-["a"]`, ErrPlaceholder}, {`5161-["a"]`, ErrTooManyAttachments}, {`5` + strings.Repeat("9", 1000) + `-["a"]`, ErrTooManyAttachments}, {`618446744073709551617-[]`, ErrTooManyAttachments},
 		{`51-["a"]`, ErrPlaceholder}, {`51-["a",` + p1 + `]`, ErrPlaceholder}, {`51-["a",` + p0 + `,` + p0 + `]`, ErrPlaceholder}, {`52-["a",` + p0 + `]`, ErrPlaceholder}, {`52-["a",` + p1 + `,` + p1 + `]`, ErrPlaceholder}, {`51-["a",` + p0 + `,` + p1 + `]`, ErrPlaceholder},
 		{`51-["a",{"_placeholder":true,"num":0.5}]`, ErrPlaceholder}, {`51-["a",{"_placeholder":true,"num":-1}]`, ErrPlaceholder}, {`51-["a",{"_placeholder":true,"num":-0}]`, ErrPlaceholder}, {`51-["a",{"_placeholder":true,"num":"0"}]`, ErrPlaceholder}, {`51-["a",{"_placeholder":true,"num":0e0}]`, ErrPlaceholder}, {`51-["a",{"_placeholder":true,"num":99999999999999999999}]`, ErrPlaceholder},
 		{`51-["a",{"_placeholder":true}]`, ErrPlaceholder}, {`51-["a",` + p0 + `,{"_placeholder":true}]`, ErrPlaceholder}, {`51-["a",` + p0 + `,{"_placeholder":true,"num":0,"x":1}]`, ErrPlaceholder}, {`51-["a",{"x":1,"_placeholder":true,"num":0}]`, ErrPlaceholder}, {`51-["a",{"num":0,"_placeholder":true,"_placeholder":true}]`, ErrPlaceholder}, {`51-["a",{"_placeholder":true,"_placeholder":true}]`, ErrPlaceholder}, {`51-["a",{"num":0,"num":0}]`, ErrPlaceholder}, {`51-["a",{"num":{"_placeholder":true,"num":0},"\u005fplaceholder":true}]`, ErrPlaceholder},
@@ -157,6 +156,68 @@ func TestRejected(t *testing.T) {
 		done, err := SocketIO.NewDecoder(Limits{}).Decode([]byte(c.in), false, &p)
 		if done || !errors.Is(err, c.want) {
 			t.Errorf("%.60q: %v, want %v", c.in, err, c.want)
+		}
+	}
+}
+
+// An honest mistake costs one packet, not the connection: what is needed to
+// refuse it is decoded.
+func TestRefused(t *testing.T) {
+	args := func(n int) string { return strings.Repeat(`,0`, n) }
+	placeholders := func(n int) (s string) {
+		for i := range n {
+			s += fmt.Sprintf(`,{"_placeholder":true,"num":%d}`, i)
+		}
+		return s
+	}
+	long := strings.Repeat("a", 129)
+	control := "event: control character in the name"
+	for _, c := range []struct {
+		in          string
+		attachments int
+		packet      string
+		text        string
+		kind        error
+	}{
+		{`2["a\u0000",1]`, 0, `2 / id=-1 name="" args= bin=[]`, control, ErrPayload},
+		{`27["a\n"]`, 0, `2 / id=7 name="" args= bin=[]`, control, ErrPayload},
+		{"2/chat,0[\"a\x7f\"]", 0, `2 /chat id=0 name="" args= bin=[]`, control, ErrPayload},
+		{"2[\"a\u0085\"]", 0, `2 / id=-1 name="" args= bin=[]`, control, ErrPayload},
+		{`2["\u009f"]`, 0, `2 / id=-1 name="" args= bin=[]`, control, ErrPayload},
+		{`2["` + long + `"]`, 0, `2 / id=-1 name="" args= bin=[]`, "event: name longer than 128 bytes", ErrTooLarge},
+		{`2[` + strings.Repeat("1", 129) + `]`, 0, `2 / id=-1 name="" args= bin=[]`, "event: name longer than 128 bytes", ErrTooLarge},
+		{`21["a"` + args(65) + `]`, 0, `2 / id=1 name="a" args= bin=[]`, "args: 65 arguments, at most 64", ErrTooLarge},
+		{`2["a"` + args(1024) + `]`, 0, `2 / id=-1 name="a" args= bin=[]`, "args: 1024 arguments, at most 64", ErrTooLarge},
+		{`32[0` + args(64) + `]`, 0, `3 / id=2 args= bin=[]`, "args: 65 arguments, at most 64", ErrTooLarge},
+		{`0/` + long + `,{"token":"x"}`, 0, `0 /` + long + ` id=-1`, "connect: namespace longer than 128 bytes", ErrTooLarge},
+		{`0/chat,"token"`, 0, `0 /chat id=-1`, "auth: must be an object", ErrPayload},
+		{`0["x"]`, 0, `0 / id=-1`, "auth: must be an object", ErrPayload},
+		{`0null`, 0, `0 / id=-1`, "auth: must be an object", ErrPayload},
+		{`511-3["a"` + placeholders(11) + `]`, 11, `2 / id=3 name="a" args= bin=[]`, "args: 11 binary values, at most 10", ErrTooManyAttachments},
+		{`611-/chat,3[0` + placeholders(11) + `]`, 11, `3 /chat id=3 args= bin=[]`, "args: 11 binary values, at most 10", ErrTooManyAttachments},
+		{`5160-["a",[0` + placeholders(160) + `]]`, 160, `2 / id=-1 name="a" args= bin=[]`, "args: 160 binary values, at most 10", ErrTooManyAttachments},
+		{`52-["a\n",{"x":[1` + placeholders(2) + `]}]`, 2, `2 / id=-1 name="" args= bin=[]`, control, ErrPayload},
+		{`51-["a"` + args(65) + placeholders(1) + `]`, 1, `2 / id=-1 name="a" args= bin=[]`, "args: 66 arguments, at most 64", ErrTooLarge},
+	} {
+		d := SocketIO.NewDecoder(Limits{})
+		var p Packet
+		head := []byte(c.in)
+		done, err := d.Decode(head, false, &p)
+		for range c.attachments {
+			if done || err != nil {
+				t.Errorf("%.60s: refused before its attachments came: %v", c.in, err)
+			}
+			clear(head)
+			if held := d.Held(); held > 200 {
+				t.Errorf("%.60s: %d bytes are kept", c.in, held)
+			}
+			done, err = d.Decode([]byte("attachment"), true, &p)
+		}
+		if !done || err == nil || err.Error() != c.text || !errors.Is(err, c.kind) || show(&p) != c.packet {
+			t.Errorf("%.60s: done %v, %v\n got  %s\n want %s: %s", c.in, done, err, show(&p), c.packet, c.text)
+		}
+		if done, err := d.Decode([]byte(`2["next"]`), false, &p); !done || err != nil {
+			t.Errorf("%.60s: then %v", c.in, err)
 		}
 	}
 }
@@ -182,7 +243,7 @@ func TestErrorTexts(t *testing.T) {
 	for in, want := range map[string]string{
 		`7`:              `unknown packet type "7"`,
 		`51[]`:           `illegal attachment count`,
-		`511-["a"]`:      `too many attachments`,
+		`5161-["a"]`:     `too many attachments`,
 		`2["a",x]`:       `invalid payload: not a JSON value at offset 5`,
 		`2["connect"]`:   `invalid payload: "connect" is a reserved event name`,
 		`51-["a",false]`: `illegal attachments`,
@@ -230,22 +291,44 @@ func TestReconstruction(t *testing.T) {
 	}
 
 	size := Limits{PacketBytes: len(head) + 3}
-	d = start(size)
-	if _, err := d.Decode(make([]byte, 4), true, &p); !errors.Is(err, ErrTooLarge) {
-		t.Error(err)
+	for _, first := range []int{4, 3} { // beyond the limit, and at it
+		d = start(size)
+		if done, err := d.Decode(make([]byte, first), true, &p); done || err != nil {
+			t.Error(done, err)
+		}
+		if held := d.Held(); (held >= len(head)) != (first == 3) {
+			t.Errorf("%d bytes are kept", held)
+		}
+		if done, err := d.Decode(make([]byte, 1), true, &p); !done || !errors.Is(err, ErrTooLarge) || show(&p) != `2 / id=-1 name="a" args= bin=[]` {
+			t.Error(done, err, show(&p))
+		}
 	}
 	d = start(size)
 	if _, err := d.Decode(make([]byte, 2), true, &p); err != nil {
 		t.Error(err)
 	}
-	if done, err := d.Decode(make([]byte, 1), true, &p); !done || err != nil {
+	if held := d.Held(); held != len(head)-len("52-")+2 {
+		t.Errorf("%d bytes are kept", held)
+	}
+	if done, err := d.Decode(make([]byte, 1), true, &p); !done || err != nil || d.Held() != 0 {
 		t.Error(done, err)
 	}
 }
 
 func TestAttachmentLimit(t *testing.T) {
 	d := SocketIO.NewDecoder(Limits{Attachments: 1})
-	if _, err := d.Decode([]byte(`52-["a"]`), false, new(Packet)); err != ErrTooManyAttachments {
+	if _, err := d.Decode([]byte(`517-["a"]`), false, new(Packet)); err != ErrTooManyAttachments {
+		t.Error(err)
+	}
+	var p Packet
+	_, err := d.Decode([]byte(`52-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`), false, &p)
+	for range 2 {
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = d.Decode([]byte{1}, true, &p)
+	}
+	if !errors.Is(err, ErrTooManyAttachments) {
 		t.Error(err)
 	}
 }
@@ -287,6 +370,9 @@ func decodeAll(c Codec, head, attachment []byte) (p Packet, ok bool) {
 	done, err := d.Decode(head, false, &p)
 	for !done && err == nil {
 		done, err = d.Decode(attachment, true, &p)
+	}
+	if done != (err == nil || isRefused(err)) || done && len(p.Namespace) == 0 || d.Held() != 0 {
+		panic(fmt.Sprintf("done %v, %v, %d bytes are kept", done, err, d.Held()))
 	}
 	return p, err == nil
 }

@@ -125,6 +125,7 @@ type Conn struct {
 	t    testing.TB
 	conn *websocket.Conn
 	in   chan string
+	end  error // what ended the reading; set before in is closed
 	mute atomic.Bool
 
 	writing sync.Mutex
@@ -166,6 +167,7 @@ func (c *Conn) read() {
 	for {
 		kind, data, err := c.conn.ReadMessage()
 		if err != nil {
+			c.end = err
 			return
 		}
 		switch {
@@ -221,6 +223,16 @@ func (c *Conn) Expect(want ...string) {
 		if got := c.Next(); got != w {
 			c.t.Fatalf("got %q, want %q", got, w)
 		}
+	}
+}
+
+// ExpectClose fails the test unless the next that comes is a close frame with
+// this code and reason.
+func (c *Conn) ExpectClose(code int, reason string) {
+	c.t.Helper()
+	c.Expect("")
+	if e, ok := c.end.(*websocket.CloseError); !ok || e.Code != code || e.Text != reason {
+		c.t.Fatalf("closed by %v, want %d %q", c.end, code, reason)
 	}
 }
 
