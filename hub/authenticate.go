@@ -231,7 +231,7 @@ func (s *Socket) turnAway(b *engine.Batch, r *Refusal) {
 	told := r != nil && !s.isGone()
 	s.depart(expelled)
 	s.discard()
-	s.settleRecovery(b, false, told)
+	s.finishRecovery(b, false, told)
 	s.client().forget(s)
 	if told {
 		s.client().refuseConnect(b, s.ns.wire, r)

@@ -483,7 +483,7 @@ func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
 		s.turnAway(b, r)
 		return
 	}
-	s.settleRecovery(b, true, false)
+	s.finishRecovery(b, true, false)
 	s.watchExpiry(c.peer.identity)
 	s.session().Established()
 	s.ns.hub.log().Debug("socket joined", "socket_id", s.id, "user_id", s.UserID(), "namespace", s.ns.name, "remote_ip", s.session().Handshake().RemoteIP)
@@ -512,13 +512,13 @@ func (s *Socket) hello(b *engine.Batch) {
 // resume goes on with a suspended call on the goroutine that flushes b.
 func (c *call) resume(b *engine.Batch, f func()) {
 	c.b = b // until it suspends again; from then on another goroutine may resume it
-	defer c.recovered()
+	defer c.recoverPanic()
 	guard.Fault("rule")
 	f()
 }
 
-// recovered keeps a panic in a policy from doing more than refusing its event.
-func (c *call) recovered() {
+// recoverPanic keeps a panic in a policy from doing more than refusing its event.
+func (c *call) recoverPanic() {
 	if p := recover(); p != nil {
 		h := c.socket.ns.hub
 		h.panics.Note(h.log(), "rule", p, "event", c.Name())

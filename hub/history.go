@@ -17,8 +17,11 @@ import (
 //
 // An event gets its offset and goes to all outboxes under mu, so that a client
 // that has heard an event has heard all those before it that were for it: its
-// offset is one number. That lets the namespace's broadcasts wait for each
-// other, which they do not without recovery.
+// offset is one number. So the namespace's broadcasts wait for each other, which
+// they do not without recovery. They could run in parallel if each receiver noted
+// which event overtook which, but then every delivery would write to the socket
+// that it is for; and to encode before mu is taken, with room for the offset,
+// gained nothing that could be measured.
 type history struct {
 	holder
 	ns     *Namespace
@@ -333,7 +336,7 @@ const receivedMargin = 5 * time.Second
 
 // take takes out a lost socket whose client has come back with cl. from is the
 // last event that it has. What is sent to the socket is kept further: the caller
-// owes a putBack or settle.
+// owes a putBack or stopAwaiting.
 func (h *history) take(s *Socket, cl *claim) (from uint64, result recoveryResult) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -372,8 +375,8 @@ func (h *history) putBack(s *Socket) (kept bool, evicted []*recovery.Seat) {
 	return kept, evicted
 }
 
-// settle forgets a socket that was taken, for good.
-func (h *history) settle(s *Socket) {
+// stopAwaiting forgets a socket that was taken, for good.
+func (h *history) stopAwaiting(s *Socket) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.awaitLocked(s, -1)

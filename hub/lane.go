@@ -93,7 +93,7 @@ func (s *Socket) run(b *engine.Batch, c *call) bool {
 // dispatch calls the policy.
 func (c *call) dispatch() {
 	defer c.endAnyway()
-	defer c.recovered()
+	defer c.recoverPanic()
 	guard.Fault("rule")
 	n := c.socket.ns
 	p := n.policy()

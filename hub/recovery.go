@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"container/list"
 	"crypto/rand"
 	"encoding/base64"
@@ -152,27 +153,32 @@ func (n *Namespace) newRecoverable(c *client, payload []byte) *recoverable {
 
 // claimed is what a CONNECT's payload claims; nil if nothing.
 func claimed(payload []byte) *claim {
-	pid, ok := stringMember(payload, "pid")
-	if !ok {
-		return nil
-	}
-	offset, _ := stringMember(payload, "offset")
-	return &claim{pid, offset}
-}
-
-// stringMember finds a member of an object that is a string as short as what
-// the hub makes itself.
-func stringMember(object []byte, key string) (value string, ok bool) {
-	const most = 32
-	if object == nil {
-		return "", false
-	}
-	for it := rawjson.Object(object); it.Next(); {
-		if rawjson.EqualString(it.Key(), key) && rawjson.KindOf(it.Value()) == rawjson.KindString && len(it.Value()) <= most {
-			value, ok = rawjson.String(it.Value()), true
+	var c claim
+	for it := rawjson.Object(payload); payload != nil && it.Next(); {
+		switch {
+		case rawjson.EqualString(it.Key(), "pid"):
+			c.pid = shortString(it.Value())
+		case rawjson.EqualString(it.Key(), "offset"):
+			c.offset = cmp.Or(shortString(it.Value()), notAnOffset)
 		}
 	}
-	return value, ok
+	if c.pid == "" {
+		return nil
+	}
+	return &c
+}
+
+// notAnOffset stands for what no history has made.
+const notAnOffset = "?"
+
+// shortString is a JSON string as short as what the hub makes itself; "" for
+// anything else.
+func shortString(value []byte) string {
+	const most = 32
+	if rawjson.KindOf(value) != rawjson.KindString || len(value) > most {
+		return ""
+	}
+	return rawjson.String(value)
 }
 
 // appendOffset adds the text of an offset to arguments, as the last.
@@ -236,12 +242,12 @@ func (s *Socket) takeUp(b *engine.Batch) {
 	if r == nil || r.claim == nil {
 		return
 	}
-	result := s.settleClaim(b, r.claim)
+	result := s.resolveClaim(b, r.claim)
 	r.claim = nil
 	s.ns.hub.counts.recoveries[result].Add(1)
 }
 
-func (s *Socket) settleClaim(b *engine.Batch, cl *claim) recoveryResult {
+func (s *Socket) resolveClaim(b *engine.Batch, cl *claim) recoveryResult {
 	h := &s.ns.history
 	old := h.find(cl.pid)
 	switch {
@@ -268,9 +274,9 @@ func (s *Socket) isJoined() bool {
 	return s.joined
 }
 
-// settleRecovery ends what s has taken up, once it is known whether s was let in
+// finishRecovery ends what s has taken up, once it is known whether s was let in
 // or refused for good. Otherwise the client may try again.
-func (s *Socket) settleRecovery(b *engine.Batch, letIn, refused bool) {
+func (s *Socket) finishRecovery(b *engine.Batch, letIn, refused bool) {
 	r := s.recovery
 	if r == nil || r.old == nil {
 		return
@@ -280,11 +286,11 @@ func (s *Socket) settleRecovery(b *engine.Batch, letIn, refused bool) {
 	h := &s.ns.history
 	switch {
 	case letIn:
-		h.settle(old)
+		h.stopAwaiting(old)
 		s.ns.hub.release(s.ns) // what old's disconnect call would do
 		return
 	case refused:
-		h.settle(old)
+		h.stopAwaiting(old)
 	default:
 		kept, evicted := h.putBack(old)
 		evict(evicted)

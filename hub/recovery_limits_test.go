@@ -30,7 +30,7 @@ func TestRecoveryAcrossReloads(t *testing.T) {
 	}
 
 	t.Run("a shorter window holds for all who are lost", func(t *testing.T) {
-		recover(t, func(c *hub.Config) { c.Recovery.Window = time.Hour }, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, func(c *hub.Config) { c.Recovery.Window = time.Hour }, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
 			a.breaks()
 			h.Update(with(k, 10*time.Second, "/"))
@@ -49,7 +49,7 @@ func TestRecoveryAcrossReloads(t *testing.T) {
 	})
 
 	t.Run("a longer window, too", func(t *testing.T) {
-		recover(t, func(c *hub.Config) { c.Recovery.Window = 10 * time.Second }, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, func(c *hub.Config) { c.Recovery.Window = 10 * time.Second }, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
 			a.breaks()
 			h.Update(with(k, time.Hour, "/"))
@@ -62,7 +62,7 @@ func TestRecoveryAcrossReloads(t *testing.T) {
 	})
 
 	t.Run("off and on again forgets", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a, b, c := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
 			b.does("all", "1")
 			a.heard()
@@ -100,7 +100,7 @@ func TestRecoveryAcrossReloads(t *testing.T) {
 			m = c.Engine.UsedMemory
 			c.Namespaces = append(c.Namespaces, hub.NamespaceConfig{Name: "/chat", Policy: c.Namespaces[0].Policy})
 		}
-		recover(t, change, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, change, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			k.farewell = strings.Repeat("x", 1000)
 			before := held(m)
 			for range 3 {
@@ -149,7 +149,7 @@ func TestRecoveryAndConnections(t *testing.T) {
 	}
 
 	t.Run("the old connection does not count", func(t *testing.T) {
-		recover(t, byUser(1), func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, byUser(1), func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a := (&visitor{t: t, user: "ann"}).visit(n)
 			for range 5 {
 				old := a.Conn
@@ -173,7 +173,7 @@ func TestRecoveryAndConnections(t *testing.T) {
 	})
 
 	t.Run("a passing refusal keeps the state", func(t *testing.T) {
-		recover(t, byUser(1), func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, byUser(1), func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a, b := (&visitor{t: t, user: "ann"}).visit(n), (&visitor{t: t, user: "bob"}).visit(n)
 			a.does("join", "r")
 			a.breaks()
@@ -194,19 +194,14 @@ func TestRecoveryAndConnections(t *testing.T) {
 	})
 
 	t.Run("what is sent while it is let in is kept", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
 			a.does("join", "r")
 			for _, breaks := range []bool{true, false} {
 				a.breaks()
 				k.wait(true)
 				lost := *a
-				lost.Conn = n.WebSocket(wsPath)
-				claim := fmt.Sprintf(`40{"pid":%q}`, a.pid)
-				if a.offset != "" {
-					claim = fmt.Sprintf(`40{"pid":%q,"offset":%q}`, a.pid, a.offset)
-				}
-				lost.Send(claim)
+				lost.knock(n)
 				synctest.Wait()
 				b.does("to", "r", "one") // nobody else is in it
 				b.does("private", a.id, "two")
@@ -229,7 +224,7 @@ func TestRecoveryAndConnections(t *testing.T) {
 	})
 
 	t.Run("a connection that breaks before it is let in keeps the state", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
 			a.breaks()
 			b.does("all", "one")
@@ -251,7 +246,7 @@ func TestRecoveryAndConnections(t *testing.T) {
 func TestRecoveryMemory(t *testing.T) {
 	t.Run("what nobody can hear is not kept", func(t *testing.T) {
 		var m *budget.Memory
-		recover(t, func(c *hub.Config) { m = c.Engine.UsedMemory; c.Engine.Plain = true }, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, func(c *hub.Config) { m = c.Engine.UsedMemory; c.Engine.Plain = true }, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a := (&visitor{t: t}).visit(n)
 			a.does("to", "empty", strings.Repeat("x", 10_000))
 			a.does("join", "mine")
@@ -279,7 +274,7 @@ func TestRecoveryMemory(t *testing.T) {
 	})
 
 	t.Run("a room that is flooded forgets its own", func(t *testing.T) {
-		recover(t, func(c *hub.Config) { c.Recovery.Bytes = 100_000 }, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, func(c *hub.Config) { c.Recovery.Bytes = 100_000 }, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
 			c := (&visitor{t: t}).visit(n)
 			a.does("join", "quiet")
@@ -305,7 +300,7 @@ func TestRecoveryMemory(t *testing.T) {
 	t.Run("a client's own sockets give way", func(t *testing.T) {
 		var m *budget.Memory
 		change := func(c *hub.Config) { m = c.Engine.UsedMemory; c.Namespaces[0].Auth = byToken{} }
-		recover(t, change, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, change, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			h.Update(hub.Config{Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: k, Auth: byToken{}}},
 				Recovery: hub.RecoveryConfig{Window: time.Minute, Bytes: 1_000_000}})
 			bob := (&visitor{t: t, user: "bob"}).visit(n)
@@ -331,7 +326,7 @@ func TestRecoveryMemory(t *testing.T) {
 	t.Run("it is shed before anybody is refused", func(t *testing.T) {
 		var m *budget.Memory
 		change := func(c *hub.Config) { m = c.Engine.UsedMemory; c.Engine.Memory = 1_000_000 }
-		recover(t, change, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, change, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
 			a.breaks()
 			for i := range 300 {
@@ -395,7 +390,7 @@ func TestLostSocketsAreCounted(t *testing.T) {
 			var m *budget.Memory
 			grown := func(window time.Duration) (heap, counted int) {
 				change := func(c *hub.Config) { m, c.Recovery.Window = c.Engine.UsedMemory, window }
-				recover(t, change, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+				withRecovery(t, change, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 					visits := func(count int) {
 						for range count {
 							conn := n.WebSocket(wsPath)

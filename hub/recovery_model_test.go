@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-realtime/realtime/hub"
@@ -41,19 +42,19 @@ func (w *walker) comesBack(n *siotest.Network) {
 }
 
 // Sockets join, leave, lose their connection with some of what they got, and
-// come back, while others speak: each hears what was said where it was, once
-// and in order.
+// come back, also in vain, while others speak: each hears what was said where it
+// was, once and in order.
 func TestRecoveryModel(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			recover(t, nil, func(t *testing.T, _ *keeper, _ *hub.Hub, n *siotest.Network) {
-				walk(t, n, rand.New(rand.NewPCG(seed, 0)))
+			withRecovery(t, nil, func(t *testing.T, k *keeper, _ *hub.Hub, n *siotest.Network) {
+				walk(t, k, n, rand.New(rand.NewPCG(seed, 0)))
 			})
 		})
 	}
 }
 
-func walk(t *testing.T, n *siotest.Network, dice *rand.Rand) {
+func walk(t *testing.T, k *keeper, n *siotest.Network, dice *rand.Rand) {
 	speaker := (&visitor{t: t}).visit(n)
 	var all []*walker
 	for range 6 {
@@ -87,6 +88,16 @@ func walk(t *testing.T, n *siotest.Network, dice *rand.Rand) {
 			}
 		case 3:
 			if !w.here || dice.IntN(3) == 0 { // or the old connection gives way
+				if dice.IntN(2) == 0 { // in vain: its connection breaks before it is let in
+					k.wait(true)
+					w.knock(n)
+					synctest.Wait()
+					speaker.does("to", room, text)
+					said(text, func(o *walker) bool { return o.rooms[room] })
+					w.breaks()
+					k.wait(false)
+					synctest.Wait()
+				}
 				w.comesBack(n)
 			}
 		case 4:

@@ -138,6 +138,16 @@ type visitor struct {
 // visit connects, as the socket that v was.
 func (v *visitor) visit(n *siotest.Network) *visitor {
 	v.t.Helper()
+	v.knock(n)
+	v.news, v.refusal, v.recovered = nil, "", false
+	for !v.take(v.Next()) {
+	}
+	return v
+}
+
+// knock sends the CONNECT of visit.
+func (v *visitor) knock(n *siotest.Network) {
+	v.t.Helper()
 	v.Conn = n.WebSocket(wsPath)
 	claim := map[string]string{"token": v.user}
 	if v.pid != "" {
@@ -151,10 +161,6 @@ func (v *visitor) visit(n *siotest.Network) *visitor {
 		v.t.Fatal(err)
 	}
 	v.Send("40" + v.ns + string(payload))
-	v.news, v.refusal, v.recovered = nil, "", false
-	for !v.take(v.Next()) {
-	}
-	return v
 }
 
 // take notes a packet; true if it answers CONNECT.
@@ -218,7 +224,7 @@ func (v *visitor) does(event string, texts ...string) {
 	synctest.Wait()
 }
 
-func recover(t *testing.T, change func(*hub.Config), f func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network)) {
+func withRecovery(t *testing.T, change func(*hub.Config), f func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network)) {
 	t.Helper()
 	k := &keeper{}
 	m := new(budget.Memory)
@@ -258,7 +264,7 @@ func TestRecovery(t *testing.T) {
 	}
 
 	t.Run("state and what was missed", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
 			b.does("to", "r", "before the join")
 			a.does("join", "r")
@@ -293,7 +299,7 @@ func TestRecovery(t *testing.T) {
 	})
 
 	t.Run("nothing heard yet", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			b := (&visitor{t: t}).visit(n)
 			b.does("all", "before")
 			a := (&visitor{t: t}).visit(n)
@@ -304,7 +310,7 @@ func TestRecovery(t *testing.T) {
 	})
 
 	t.Run("nothing from before CONNECT, whatever the offset", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			b := (&visitor{t: t}).visit(n)
 			b.does("all", "secret")
 			a := (&visitor{t: t}).visit(n)
@@ -321,7 +327,7 @@ func TestRecovery(t *testing.T) {
 				a.offset = incarnation + offset
 				check(t, a.visit(n).heard(), "one,two")
 			}
-			for _, offset := range []string{"1", incarnation, incarnation + "zzzz", incarnation + "-1", incarnation + "no number", incarnation + strings.Repeat("z", 20), "another01"} {
+			for _, offset := range []string{"1", incarnation, incarnation + "zzzz", incarnation + "-1", incarnation + "no number", incarnation + strings.Repeat("z", 20), strings.Repeat("z", 1000), "another01"} {
 				a.breaks()
 				a.offset = offset
 				if a.visit(n); a.recovered {
@@ -332,7 +338,7 @@ func TestRecovery(t *testing.T) {
 	})
 
 	t.Run("quiet while others speak for long", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
 			a.does("join", "r")
 			b.does("to", "r", "long ago")
@@ -351,7 +357,7 @@ func TestRecovery(t *testing.T) {
 	})
 
 	t.Run("own broadcasts", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a := (&visitor{t: t}).visit(n)
 			a.does("all", "one")
 			check(t, a.heard(), "one")
@@ -365,7 +371,7 @@ func TestRecovery(t *testing.T) {
 	})
 
 	t.Run("disconnect comes when the window is over", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a := (&visitor{t: t}).visit(n)
 			a.breaks()
 			k.said()
@@ -386,7 +392,7 @@ func TestRecovery(t *testing.T) {
 	})
 
 	t.Run("refused", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
 			a.breaks()
 			b.does("all", "secret")
@@ -403,7 +409,7 @@ func TestRecovery(t *testing.T) {
 	})
 
 	t.Run("a room that is not allowed any more", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
 			a.does("join", "r")
 			a.does("join", "q")
@@ -419,7 +425,7 @@ func TestRecovery(t *testing.T) {
 	})
 
 	t.Run("a room that the server chose is no matter of allow_rooms", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
 			a.does("assign", "r")
 			a.does("join", "q")
@@ -441,7 +447,7 @@ func TestRecovery(t *testing.T) {
 	})
 
 	t.Run("what rate has taken is remembered", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a := (&visitor{t: t}).visit(n)
 			for range 2 {
 				a.does("rate")
@@ -454,7 +460,7 @@ func TestRecovery(t *testing.T) {
 	})
 
 	t.Run("another user", func(t *testing.T) {
-		recover(t, func(c *hub.Config) { c.Namespaces[0].Auth = byToken{} }, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, func(c *hub.Config) { c.Namespaces[0].Auth = byToken{} }, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a := (&visitor{t: t, user: "ann"}).visit(n)
 			a.breaks()
 			thief := *a
@@ -472,7 +478,7 @@ func TestRecovery(t *testing.T) {
 	})
 
 	t.Run("the old connection is still there", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a := (&visitor{t: t}).visit(n)
 			a.does("join", "r")
 			old := a.Conn
@@ -487,7 +493,7 @@ func TestRecovery(t *testing.T) {
 	})
 
 	t.Run("twice at once", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a := (&visitor{t: t}).visit(n)
 			a.breaks()
 			id, b := a.id, (&visitor{t: t}).visit(n)
@@ -513,7 +519,7 @@ func TestRecovery(t *testing.T) {
 
 	t.Run("too much", func(t *testing.T) {
 		few := func(c *hub.Config) { c.Recovery.Bytes = 10_000 }
-		recover(t, few, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, few, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
 			a.breaks()
 			for i := range 100 {
@@ -534,7 +540,7 @@ func TestRecovery(t *testing.T) {
 			c.Recovery.Bytes = 20_000
 			c.Namespaces = append(c.Namespaces, hub.NamespaceConfig{Name: "/b", Policy: c.Namespaces[0].Policy})
 		}
-		recover(t, both, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, both, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			loud := (&visitor{t: t}).visit(n)
 			a, b := (&visitor{t: t, ns: "/b,"}).visit(n), (&visitor{t: t, ns: "/b,"}).visit(n)
 			for i := range 200 {
@@ -551,7 +557,7 @@ func TestRecovery(t *testing.T) {
 	})
 
 	t.Run("a reload", func(t *testing.T) {
-		recover(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, nil, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			spec := []hub.NamespaceConfig{{Name: "/", Policy: k}}
 			a, b := (&visitor{t: t}).visit(n), (&visitor{t: t}).visit(n)
 			a.breaks()
@@ -571,7 +577,7 @@ func TestRecovery(t *testing.T) {
 	})
 
 	t.Run("plain WebSockets", func(t *testing.T) {
-		recover(t, func(c *hub.Config) { c.Engine.Plain = true }, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
+		withRecovery(t, func(c *hub.Config) { c.Engine.Plain = true }, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {
 			c := n.Open("/socket.io/", nil)
 			c.Next()
 			c.Send(`{"event":"all","args":["one"]}`)
