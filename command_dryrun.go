@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-realtime/realtime/auth"
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/internal/dryrun"
 	"github.com/caddy-realtime/realtime/rules"
@@ -66,26 +67,32 @@ func (f *testFlags) run(w io.Writer, path, event string) error {
 	if err != nil {
 		return err
 	}
-	n, allowRooms, err := h.namespace(f.namespace)
+	n, compile, err := h.rulesOf(f.namespace)
 	if err != nil {
 		return err
 	}
+	if err := f.check(); err != nil {
+		return err
+	}
+	if err := checkOutcome(f.expect, compile); err != nil {
+		return err
+	}
 	if f.user == "" && h.anonymity(n) == rules.NobodyAnonymous {
-		return errors.New("auth lets nobody in without a token: say who it is with --user")
+		return errors.New("auth lets no one in without a token; give the user's id or claims with --user")
 	}
 	socket := dryrun.Socket{Namespace: f.namespace, Rooms: f.rooms, Data: raw(f.data), Handshake: raw(f.handshake)}
-	if err := socket.Identify(f.user); err != nil {
-		return fmt.Errorf("user: %w", err)
+	if f.user != "" {
+		id, err := h.identity(n, f.user)
+		if err != nil {
+			return fmt.Errorf("--user: %w", err)
+		}
+		socket.UserID, socket.Claims = id.ID, id.Claims
 	}
 	e := dryrun.Event{Name: event, Args: raw(f.args), Reason: f.reason}
 	for _, answer := range f.answers {
 		e.Answers = append(e.Answers, raw(answer))
 	}
-	result, err := dryrun.Run(e, socket, func(o rules.Options) (*rules.Set, error) {
-		o.AllowRooms, o.IsNamespace = allowRooms, h.isNamespace
-		set, _, err := n.compile(o, cmp.Or(n.Presence, h.Presence))
-		return set, err
-	})
+	result, err := dryrun.Run(e, socket, compile)
 	if err != nil {
 		return err
 	}
@@ -96,6 +103,93 @@ func (f *testFlags) run(w io.Writer, path, event string) error {
 		return fmt.Errorf("the outcome is %s, not %s", got, f.expect)
 	}
 	return nil
+}
+
+// check refuses flags that cannot be meant.
+func (f *testFlags) check() error {
+	for _, flag := range []struct {
+		name, value string
+		begin       byte
+		is, like    string
+	}{
+		{"args", f.args, '[', "a JSON array of the event's arguments", `[{"id": "1"}, "second"]`},
+		{"data", f.data, '{', "a JSON object", `{"name": "Ann"}`},
+		{"handshake", f.handshake, '{', "a JSON object", `{"auth": {"name": "Ann"}}`},
+	} {
+		value := strings.TrimSpace(flag.value)
+		switch {
+		case value == "" || value[0] == flag.begin && json.Valid([]byte(value)):
+		case flag.begin == '[' && json.Valid([]byte(value)):
+			return fmt.Errorf("--%s must be %s: --%[1]s '[%[3]s]'", flag.name, flag.is, value)
+		default:
+			return fmt.Errorf("--%s must be %s, as in: --%[1]s '%[3]s'", flag.name, flag.is, flag.like)
+		}
+	}
+	for _, answer := range f.answers {
+		if value := strings.TrimSpace(answer); !strings.HasPrefix(value, "[") || !json.Valid([]byte(value)) {
+			return errors.New(`--answer must be a JSON array of what the client answers, as in: --answer '[true]'`)
+		}
+	}
+	return nil
+}
+
+// compiled are the rules of a namespace, once they are compiled.
+type compiled = func(rules.Options) (*rules.Set, error)
+
+// rulesOf finds a namespace.
+func (h *Handler) rulesOf(name string) (*Namespace, compiled, error) {
+	n, allowRooms, err := h.namespace(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return n, func(o rules.Options) (*rules.Set, error) {
+		o.AllowRooms, o.IsNamespace = allowRooms, h.isNamespace
+		set, _, err := n.compile(o, cmp.Or(n.Presence, h.Presence))
+		return set, err
+	}, nil
+}
+
+// checkOutcome refuses an outcome that no rule has.
+func checkOutcome(outcome string, compile compiled) error {
+	set, err := compile(rules.Options{})
+	if err != nil {
+		return err
+	}
+	known := []string{"ok"}
+	for _, code := range append(hub.Codes(), set.Codes()...) {
+		if !slices.Contains(known, string(code)) {
+			known = append(known, string(code))
+		}
+	}
+	if slices.Contains(known, outcome) {
+		return nil
+	}
+	return fmt.Errorf("unknown outcome %s%s", outcome, rules.Suggest(outcome, "the outcomes", known))
+}
+
+// identity is that of a client of the namespace: user is the claims of its
+// token, a JSON object, or only its id.
+func (h *Handler) identity(n *Namespace, user string) (*auth.Identity, error) {
+	var method struct {
+		UserClaims []string `json:"user_claim"`
+	}
+	if raw := h.authOf(n); raw != nil {
+		if err := json.Unmarshal(raw, &method); err != nil {
+			return nil, err
+		}
+	}
+	if strings.HasPrefix(strings.TrimSpace(user), "{") {
+		return auth.IdentityOf([]byte(user), method.UserClaims)
+	}
+	name := "sub"
+	if len(method.UserClaims) > 0 {
+		name = method.UserClaims[0]
+	}
+	claims, err := json.Marshal(map[string]string{name: user})
+	if err != nil {
+		return nil, err
+	}
+	return auth.IdentityOf(claims, method.UserClaims)
 }
 
 // raw is the JSON of a flag; nil if it was not given.
@@ -130,7 +224,7 @@ func (f *testFlags) handler(path string) (*Handler, error) {
 	if len(all) == 0 {
 		return nil, errors.New("the Caddyfile has no realtime block")
 	}
-	return nil, fmt.Errorf("choose a hub: %s", strings.Join(hubs, ", "))
+	return nil, fmt.Errorf("choose a hub with --hub: %s", strings.Join(hubs, ", "))
 }
 
 // namespace returns the configuration of a namespace, and the allow_rooms in

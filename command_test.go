@@ -55,7 +55,16 @@ func TestCommandTest(t *testing.T) {
 		"namespace":        `ping --namespace /team-a --ack`,
 		"namespace_none":   `ping --namespace /none`,
 		"bad_args":         `order --args {"id":1}`,
+		"bad_args_text":    `order --args hello`,
+		"bad_data":         `order --data []`,
+		"bad_answer":       `order --answer true`,
+		"bad_expect":       `order --expect invalid`,
+		"bad_expect_code":  `order --expect NO_SUCH_CODE`,
 		"bad_user":         `order --user {"name":"x"}`,
+		"user_number":      `ping --namespace /team-a --ack --user {"id":7}`,
+		"user_claim":       `who --namespace /claims --ack --user {"sub":"s","uid":12}`,
+		"user_claim_none":  `who --namespace /claims --ack --user {"sub":"s"}`,
+		"user_claim_id":    `who --namespace /claims --ack --user ann`,
 		"log_cut":          `shout --args ["` + strings.Repeat("a", 2000) + `"] --json`,
 		"other":            `ping --hub other`,
 	} {
@@ -96,10 +105,10 @@ func TestCommandTestErrors(t *testing.T) {
 		{[]string{"none", "x"}, "no such file"},
 		{[]string{empty, "x"}, "no realtime block"},
 		{[]string{wrong, "x"}, "Caddyfile:4: ack: nobody: undeclared name"},
-		{[]string{commandsCaddyfile, "ping"}, "choose a hub: main, other"},
-		{[]string{commandsCaddyfile, "ping", "--hub", "x"}, "choose a hub: main, other"},
+		{[]string{commandsCaddyfile, "ping"}, "choose a hub with --hub: main, other"},
+		{[]string{commandsCaddyfile, "ping", "--hub", "x"}, "choose a hub with --hub: main, other"},
 		{[]string{commandsCaddyfile}, "accepts 2 arg(s)"},
-		{[]string{closed, "x"}, "say who it is with --user"},
+		{[]string{closed, "x"}, "give the user's id or claims with --user"},
 		{[]string{closed, "x", "--namespace", "/open", "--expect", "UNKNOWN_EVENT"}, ""},
 		{[]string{closed, "x", "--user", "ann", "--expect", "UNKNOWN_EVENT"}, ""},
 	} {
@@ -117,7 +126,7 @@ func TestCommandToken(t *testing.T) {
 		{"--secret-env", "TOKEN_SECRET"},
 		{"--secret-file", writeFile(t, "secret", secret+"\n")},
 	} {
-		out, err := runCommand(append([]string{"token", "--sub", "ann", "--claim", "role=admin", "--claim", "n=12345678901234567890", "--claim", `teams=["a"]`, "--ttl", "5m"}, from...)...)
+		out, err := runCommand(append([]string{"token", "--sub", "ann", "--claim", "role=admin", "--claim", "n=12345678901234567890", "--claim", `teams=["a"]`, "--ttl", "1d"}, from...)...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,7 +154,7 @@ func TestCommandToken(t *testing.T) {
 		{[]string{"--secret", secret}, "at least one of the flags"},
 		{[]string{"--sub", "a"}, "at least one of the flags"},
 		{[]string{"--secret", secret, "--sub", "a", "--claim", "x"}, "not of the form name=value"},
-		{[]string{"--secret", secret, "--sub", "a", "--ttl", "-1s"}, "longer than nothing"},
+		{[]string{"--secret", secret, "--sub", "a", "--ttl", "-1s"}, "must be greater than 0"},
 		{[]string{"--secret", secret, "--sub", ""}, "sub is empty"},
 	} {
 		if out, err := runCommand(append([]string{"token"}, test.args...)...); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(out, secret) {

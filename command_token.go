@@ -18,7 +18,19 @@ type tokenFlags struct {
 	secret, secretFile, secretEnv string
 	sub                           string
 	claims                        []string
-	ttl                           time.Duration
+	ttl                           ttl
+}
+
+// ttl is a duration as in a Caddyfile, such as 1d.
+type ttl time.Duration
+
+func (t *ttl) String() string { return time.Duration(*t).String() }
+func (*ttl) Type() string     { return "duration" }
+
+func (t *ttl) Set(text string) error {
+	d, err := duration(text)
+	*t = ttl(d)
+	return err
 }
 
 func tokenCommand() *cobra.Command {
@@ -47,7 +59,8 @@ JSON, and else a string.`,
 	flags.StringVar(&f.secret, "secret", "", "the secret itself, at least 32 bytes")
 	flags.StringVar(&f.sub, "sub", "", "the claim sub, the user's id")
 	flags.StringArrayVar(&f.claims, "claim", nil, "a further claim, name=value")
-	flags.DurationVar(&f.ttl, "ttl", time.Hour, "how long the token is good")
+	f.ttl = ttl(time.Hour)
+	flags.Var(&f.ttl, "ttl", "how long the token is valid, such as 15m, 8h or 1d")
 	cmd.MarkFlagsOneRequired("secret", "secret-file", "secret-env")
 	cmd.MarkFlagsMutuallyExclusive("secret", "secret-file", "secret-env")
 	cmd.MarkFlagsOneRequired("sub", "claim")
@@ -56,24 +69,22 @@ JSON, and else a string.`,
 
 func (f *tokenFlags) token() (string, error) {
 	switch {
-	case f.ttl <= 0:
-		return "", errors.New("the ttl must be longer than nothing")
 	case f.sub == "" && len(f.claims) == 0:
-		return "", errors.New("sub is empty: a token without a user is good for nothing")
+		return "", errors.New("--sub is empty; a token needs a user")
 	}
 	secret, err := f.loadSecret()
 	if err != nil {
 		return "", err
 	}
 	now := time.Now()
-	claims := map[string]any{"iat": now.Unix(), "exp": now.Add(f.ttl).Unix()}
+	claims := map[string]any{"iat": now.Unix(), "exp": now.Add(time.Duration(f.ttl)).Unix()}
 	if f.sub != "" {
 		claims["sub"] = f.sub
 	}
 	for _, claim := range f.claims {
 		name, value, ok := strings.Cut(claim, "=")
 		if !ok || name == "" {
-			return "", fmt.Errorf("claim %q is not of the form name=value", claim)
+			return "", fmt.Errorf("--claim %q is not of the form name=value", claim)
 		}
 		if json.Valid([]byte(value)) {
 			claims[name] = json.RawMessage(value)

@@ -108,13 +108,18 @@ func (h *Handler) lintRules() error {
 	return nil
 }
 
+// authOf is the JSON of the namespace's authenticator, nil if there is none.
+func (h *Handler) authOf(n *Namespace) json.RawMessage {
+	if n.AuthRaw != nil {
+		return n.AuthRaw
+	}
+	return h.AuthRaw
+}
+
 // anonymity is what the JSON of the namespace's authenticator says of clients
 // without a token.
 func (h *Handler) anonymity(n *Namespace) rules.Anonymity {
-	auth := n.AuthRaw
-	if auth == nil {
-		auth = h.AuthRaw
-	}
+	auth := h.authOf(n)
 	if auth == nil {
 		return rules.EverybodyAnonymous
 	}

@@ -94,6 +94,23 @@ func (c *claims) user(names []string) (string, error) {
 	return "", fmt.Errorf("%w: no claim %s", ErrNoUser, strings.Join(names, " or "))
 }
 
+// IdentityOf is the identity of a token with these claims, a JSON object, where
+// userClaims are those of Config; nil: the default.
+func IdentityOf(object []byte, userClaims []string) (*Identity, error) {
+	c := new(claims)
+	if err := json.Unmarshal(object, c); err != nil {
+		return nil, fmt.Errorf("decoding the claims: %w", err)
+	}
+	if len(userClaims) == 0 {
+		userClaims = defaultUserClaims
+	}
+	id, err := c.user(userClaims)
+	if err != nil {
+		return nil, err
+	}
+	return NewIdentity(id, c.all)
+}
+
 func userID(value json.RawMessage) (string, error) {
 	switch {
 	case value[0] == '"':

@@ -48,6 +48,8 @@ type Verifier struct {
 	parser     *jwt.Parser
 }
 
+var defaultUserClaims = []string{"sub", "id"}
+
 // NewVerifier returns a Verifier, or an error that says what is wrong with c.
 func NewVerifier(c Config) (*Verifier, error) {
 	if c.Leeway < 0 {
@@ -62,7 +64,7 @@ func NewVerifier(c Config) (*Verifier, error) {
 		return nil, err
 	}
 	if len(c.UserClaims) == 0 {
-		c.UserClaims = []string{"sub", "id"}
+		c.UserClaims = defaultUserClaims
 	}
 	if len(c.From) == 0 {
 		c.From = DefaultSources()

@@ -22,6 +22,9 @@ const otherEvents = "other"
 
 var codes = []Code{UnknownEvent, Invalid, Forbidden, RateLimited, TooLarge, Limit, Busy, Timeout, UpstreamError, ProcessingError}
 
+// Codes lists the codes with which the hub and its rules refuse.
+func Codes() []Code { return slices.Clone(codes[:]) }
+
 // RefusalStats is how often one event was refused with one code.
 type RefusalStats struct {
 	Event string // of the configuration, "connect", "disconnect" or "other"

@@ -71,7 +71,7 @@ func Run(e Event, s Socket, compile func(rules.Options) (*rules.Set, error)) (*R
 	return &c.result, nil
 }
 
-var errArray = errors.New("the arguments are a JSON array")
+var errArray = errors.New("the arguments must be a JSON array")
 
 // takeArgs reads the event's arguments as the hub would have them: without
 // their brackets.

@@ -2,10 +2,8 @@ package dryrun
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/caddy-realtime/realtime/hub"
 )
@@ -23,37 +21,6 @@ type Socket struct {
 
 // socketID is that of every socket here.
 const socketID = "s_dryrun000000000000"
-
-// Identify says who the socket is: a JSON object of claims with an id in `id`
-// or `sub`, or only the id; "" is nobody.
-func (s *Socket) Identify(user string) error {
-	if user == "" {
-		return nil
-	}
-	if !strings.HasPrefix(strings.TrimSpace(user), "{") {
-		s.UserID = user
-		var err error
-		s.Claims, err = json.Marshal(map[string]string{"id": user, "sub": user})
-		return err
-	}
-	var claims map[string]any
-	if err := json.Unmarshal([]byte(user), &claims); err != nil {
-		return fmt.Errorf("decoding the claims: %w", err)
-	}
-	for _, name := range []string{"id", "sub"} {
-		if id, ok := claims[name].(string); ok && id != "" {
-			s.UserID = id
-			break
-		}
-	}
-	if s.UserID == "" {
-		return errors.New("the claims have neither id nor sub, a string")
-	}
-	claims["id"] = s.UserID
-	var err error
-	s.Claims, err = json.Marshal(claims)
-	return err
-}
 
 // peer is a Socket as rules see it.
 type peer struct{ socket *Socket }
