@@ -44,12 +44,9 @@ type accessRequest struct {
 	URI      string `json:"uri"` // the path alone
 }
 
-// newAccessRecord is nil if no line is to be written: r is of a session that has
-// one already, or its site logs no access.
+// newAccessRecord returns the record of a handshake, nil if its site has no access
+// log.
 func newAccessRecord(i *instance, r *http.Request) *accessRecord {
-	if strings.Contains(r.URL.RawQuery, "sid=") {
-		return nil
-	}
 	loggers := accessLoggers(r)
 	if len(loggers) == 0 {
 		return nil

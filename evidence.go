@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -77,12 +76,9 @@ func keptOf(h *engine.Handshake) kept {
 	return k
 }
 
-// collect takes out of r what is wanted, beside the record of its access; nil
-// if there is nothing. Requests of a session that exists are not looked at.
+// collect takes what is wanted out of r, a handshake, and adds the record of its
+// access. It returns nil if there is nothing to keep.
 func (e *evidence) collect(r *http.Request, access *accessRecord) any {
-	if strings.Contains(r.URL.RawQuery, "sid=") {
-		return nil
-	}
 	k := kept{auth.Collect(r, e.sources), claimsInFront(r, e.claims), access}
 	if k.tokens.Empty() && k.claims == nil && k.access == nil {
 		return nil

@@ -103,9 +103,60 @@ func TestNothingIsKeptThatNobodyWants(t *testing.T) {
 	if e.collect(r, nil) == nil {
 		t.Error("nothing kept of a source")
 	}
-	r.URL.RawQuery += "&sid=abc"
-	if e.collect(r, nil) != nil {
-		t.Error("a request of a session that exists was looked at")
+}
+
+// Only the query key sid names a session: a handshake with others that contain
+// the word is one, with its credentials, its claims and its line in the access
+// log.
+func TestHandshakeWithKeysThatContainSid(t *testing.T) {
+	log, port := filepath.Join(t.TempDir(), "access.log"), freePort(t)
+	mustLoad(t, quiet(site(port, "log {\n output file "+log+"\n}\ntest_user ann ann@example.com\n"+`realtime {
+		auth jwt {
+			secret `+testSecret+`
+			from   header.Authorization query.mysid
+		}
+		on whoami {
+			ack user.id
+		}
+		namespace /front {
+			auth caddy {
+				claims email
+			}
+			on connect {
+				require `+"`user.email != \"ann@example.com\"`"+` "banned"
+			}
+		}
+	}`)))
+	bearer := http.Header{"Authorization": {"Bearer " + token(t, "ann")}}
+	queries := map[string]http.Header{
+		"mysid=1": bearer, "visid=2": bearer, "x=sid=3": bearer, "%26sid=4": bearer, "SID=5": bearer, "sid[]=6": bearer, "sid=": bearer, "sid": bearer,
+		"mysid=" + token(t, "ann"): nil,
+	}
+	for query, header := range queries {
+		conn, resp, err := dialAgain(fmt.Sprintf("ws://127.0.0.1:%d%swebsocket&%s", port, endpoint, query), header)
+		if err != nil {
+			t.Fatalf("%s: %v, %v", query, err, resp)
+		}
+		c := &webSocketClient{conn}
+		expect(t, c, "0{")
+		join(t, c, "")
+		expectAnswer(t, c, "whoami", `["ann"]`)
+		if err := c.send("40/front,"); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, c, `44/front,{"message":"banned"}`)
+		conn.Close()
+	}
+	for _, query := range []string{"sid=none", "%73id=none", "mysid=1&sid=none"} {
+		if status, _, body := get(t, port, "/socket.io/"+handshake+"&"+query); status != 400 || !strings.Contains(body, "Session ID unknown") {
+			t.Errorf("%s: got %d, %s", query, status, body)
+		}
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(sessionLines(t, log)); got != len(queries) {
+		t.Errorf("%d of %d sessions have a line in the access log", got, len(queries))
 	}
 }
 

@@ -25,7 +25,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.Client != "" && serveClient(w, own, h.Client, strings.TrimPrefix(own.URL.Path, h.base+"/")) {
 		return nil
 	}
-	access := newAccessRecord(h.instance, r) // before the site's own wish to skip it can be told from ours
+	opens := engine.IsHandshake(own)
+	var access *accessRecord // a session has one already
+	if opens {
+		access = newAccessRecord(h.instance, r) // while log_skip is only set if the site set it
+	}
 	answer := &answer{ResponseWriter: w}
 	if hasSecrets(r) {
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
@@ -50,7 +54,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 			defer body.Override(24*time.Hour, 0)()
 		}
 	}
-	server.Serve(answer, asSeenOutside(own), h.info(own, access))
+	server.Serve(answer, asSeenOutside(own), h.info(own, opens, access))
 	if answer.status == 0 && r.Header.Get("Upgrade") != "" {
 		record(w, http.StatusSwitchingProtocols)
 	}
@@ -189,17 +193,21 @@ func isEarly(r *http.Request) bool {
 	return r.TLS != nil && !r.TLS.HandshakeComplete || r.Header.Get("Early-Data") == "1"
 }
 
-// info is what this side of the engine knows of a request.
-func (h *Handler) info(r *http.Request, access *accessRecord) engine.Info {
+// info is what this side of the engine knows of a request, and of one that opens
+// a session what the session keeps of it.
+func (h *Handler) info(r *http.Request, opens bool, access *accessRecord) engine.Info {
 	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	return engine.Info{
+	info := engine.Info{
 		RemoteIP: ip,
 		Exempt:   h.exempt(r, ip),
 		Origins:  h.origins,
-		Secrets:  h.generation.needs.secrets,
 		Identity: userInFront(r),
-		Aux:      h.generation.needs.collect(r, access),
 	}
+	if opens {
+		info.Secrets = h.generation.needs.secrets
+		info.Aux = h.generation.needs.collect(r, access)
+	}
+	return info
 }
 
 // exempt reports whether limits per address would hit many clients at once:

@@ -330,6 +330,13 @@ describe("where tokens come from", () => {
     });
   }
 
+  test("a query key that contains sid names no session", limit, async () => {
+    for (const transport of [websocket, polling, {}]) {
+      const socket = await connected(urls.SOURCES, { ...transport, query: { access: token(), mysid: "1", "x[sid]": "2" } });
+      assert.equal(await me(socket), "ann");
+    }
+  });
+
   test("an app's own subprotocol is selected, before or behind the token", limit, async () => {
     for (const protocols of [["my-app", `bearer.${token()}`], [`bearer.${token()}`, "my-app"]]) {
       const socket = await connected(urls.SOURCES, { ...websocket, protocols });

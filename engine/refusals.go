@@ -16,7 +16,7 @@ func (q *request) logRefusal(code result, reason, origin string) {
 		return
 	}
 	event := "handshake"
-	if q.query.Has("sid") {
+	if q.sid != "" {
 		event = "request" // of a session
 	}
 	attrs := []slog.Attr{slog.String("event", event), slog.String("code", resultNames[code]), slog.String("reason", reason)}

@@ -36,13 +36,15 @@ type request struct {
 	r       *http.Request
 	info    Info
 	query   url.Values
-	upgrade bool // it asks for a WebSocket
+	sid     string // the session that it belongs to; "": it opens one
+	upgrade bool   // it asks for a WebSocket
 	session *Session
 	account *budget.Account // of the address of an admitted handshake; nil: exempt, or the session's by now
 }
 
 func (s *Server) newRequest(w http.ResponseWriter, r *http.Request, info Info) *request {
 	q := &request{server: s, config: s.config.Load(), w: w, r: r, info: info, query: r.URL.Query()}
+	q.sid = sessionID(q.query)
 	if q.info.RemoteIP == "" {
 		q.info.RemoteIP = r.RemoteAddr
 		if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
@@ -52,6 +54,13 @@ func (s *Server) newRequest(w http.ResponseWriter, r *http.Request, info Info) *
 	q.upgrade = wantsWebSocket(r)
 	return q
 }
+
+// IsHandshake reports whether r asks for a new session: its query names none.
+func IsHandshake(r *http.Request) bool { return sessionID(r.URL.Query()) == "" }
+
+// sessionID returns the sid that a query names, "" if it names none. As in Node,
+// an empty one counts for none.
+func sessionID(query url.Values) string { return last(query["sid"]) }
 
 // plain reports whether q opens a WebSocket without Engine.IO.
 func (q *request) plain() bool {
@@ -72,8 +81,8 @@ func (q *request) check() *protocolError {
 		return errRequest
 	}
 	version := last(q.query["EIO"])
-	if id := last(q.query["sid"]); id != "" {
-		return q.checkSession(id, transport, version)
+	if q.sid != "" {
+		return q.checkSession(transport, version)
 	}
 	switch {
 	case q.r.Method != http.MethodGet && !q.upgrade:
@@ -86,8 +95,8 @@ func (q *request) check() *protocolError {
 	return nil
 }
 
-func (q *request) checkSession(id, transport, version string) *protocolError {
-	s := q.server.lookup(id)
+func (q *request) checkSession(transport, version string) *protocolError {
+	s := q.server.lookup(q.sid)
 	if s == nil || s.kind != EngineIO || s.handshake.Info.Identity != q.info.Identity || !s.samePage(q.r.Header.Get("Origin")) {
 		return errSession
 	}

@@ -106,7 +106,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info Info) {
 		// Node goes on and leaves the refusal to the browser, which then has a
 		// session; and a WebSocket would not be refused at all. Ours is an
 		// HTTP 403 for both, before anything is allocated.
-		if !q.query.Has("sid") {
+		if q.sid == "" {
 			s.handshaken(foreign)
 		}
 		q.refuseOrigin()
@@ -125,7 +125,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info Info) {
 		return
 	}
 	if e := q.check(); e != nil {
-		if !q.query.Has("sid") {
+		if q.sid == "" {
 			s.handshaken(malformed)
 		}
 		q.logRefusal(malformed, e.Message, "")
