@@ -74,6 +74,70 @@ func TestTokenFromAnywhere(t *testing.T) {
 	}
 }
 
+// A namespace without auth shows no token either: neither auth.token nor what
+// the sources of other namespaces name, on whatever protocol.
+func TestNoNamespaceShowsTokens(t *testing.T) {
+	process, port := filepath.Join(t.TempDir(), "process.log"), freePort(t)
+	const rules = "on handshake {\n log socket.handshake\n ack socket.handshake\n }\n"
+	mustLoad(t, fmt.Sprintf("{%s log {\n output file %s\n level DEBUG\n }\n}\n", globalOptions, process)+site(port, `realtime {
+		`+rules+`
+		namespace /chat {
+			auth jwt {
+				secret `+testSecret+`
+				from   query.jwt cookie.session protocol auth.token header.Authorization
+			}
+			`+rules+`
+		}
+		namespace ~/x.* {
+			`+rules+`
+		}
+	}`))
+	ann := token(t, "ann")
+	header := http.Header{"Cookie": {"session=" + ann}, "Authorization": {"Bearer " + ann}, "Sec-Websocket-Protocol": {"mine, bearer." + ann}}
+	dial := func(address string) *webSocketClient {
+		t.Helper()
+		conn, _, err := dialAgain(fmt.Sprintf("ws://127.0.0.1:%d%s&jwt=%s&shown=1", port, address, ann), header)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return &webSocketClient{conn}
+	}
+	expectHidden := func(packet, prefix string) {
+		t.Helper()
+		if !strings.HasPrefix(packet, prefix) || strings.Contains(packet, ann) || !strings.Contains(packet, `"shown":"1"`) || !strings.Contains(packet, `"auth":{"x":1}`) {
+			t.Errorf("got %s", packet)
+		}
+	}
+	exchange := func(c *webSocketClient, packet, prefix string) string {
+		t.Helper()
+		if err := c.send(packet); err != nil {
+			t.Fatal(err)
+		}
+		return expect(t, c, prefix)
+	}
+	c := dial(endpoint + "websocket")
+	expect(t, c, "0{")
+	for _, namespace := range []string{"", "/chat,", "/xy,"} {
+		exchange(c, "40"+namespace+`{"token":"`+ann+`","x":1}`, "40"+namespace+`{"sid"`)
+		expectHidden(exchange(c, "42"+namespace+`1["handshake"]`, "43"+namespace), "43"+namespace+"1[")
+	}
+	plain := dial("/socket.io/?p=1")
+	expect(t, plain, `{"open"`)
+	exchange(plain, `{"connect":"/xy","auth":{"token":"`+ann+`","x":1}}`, `{"connected"`)
+	expectHidden(exchange(plain, `{"event":"handshake","id":1,"ns":"/xy"}`, "{"), `{"ack":1`)
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(process)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(content), ann) || strings.Count(string(content), "shown") < 4 {
+		t.Errorf("the log: %s", content)
+	}
+}
+
 // expectPlain checks that a plain client was let in at once.
 func expectPlain(t *testing.T, c testClient, name, token string) {
 	t.Helper()

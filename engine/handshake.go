@@ -33,7 +33,10 @@ const (
 // secretHeaders and secretKeys never get into a handshake, which rules, the
 // app, logs and other nodes see.
 var (
-	secretHeaders = []string{"Cookie", "Authorization", "Sec-Websocket-Key", "Sec-Websocket-Protocol", ":protocol"}
+	secretHeaders = []string{
+		"Cookie", "Authorization", "Proxy-Authorization", "Sec-Websocket-Key", "Sec-Websocket-Protocol", ":protocol",
+		"X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url", "X-Rewrite-Url", // of proxies: the URL with its query
+	}
 	secretKeys    = []string{"token", "sid", "pid", "access_token"}
 )
 

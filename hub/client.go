@@ -307,7 +307,7 @@ func (c *client) begin(b *engine.Batch, namespace, payload []byte) (*Socket, Aut
 	}
 	a := ns.spec.Load().Auth
 	s := &Socket{
-		id: newSocketID(), ns: ns, auth: publicAuth(payload, a != nil),
+		id: newSocketID(), ns: ns, auth: publicAuth(payload),
 		running: true, // its connect call does, from now on
 
 		recovery: ns.newRecoverable(c, payload),
@@ -358,13 +358,13 @@ func (c *client) disconnectAll(b *engine.Batch) {
 	c.session.Close(engine.ForcedClose)
 }
 
-// publicAuth copies the auth object of a CONNECT less what proves an identity:
-// the pair that claims an earlier session, and the token where there is
-// somebody to verify it. It is nil if nothing is left.
-func publicAuth(payload []byte, verified bool) []byte {
+// publicAuth copies the auth object of a CONNECT without what proves an identity:
+// the token, whether or not this namespace verifies it, and the pair that claims
+// an earlier session. It is nil if nothing is left.
+func publicAuth(payload []byte) []byte {
 	var out []byte
 	for it := rawjson.Object(payload); payload != nil && it.Next(); {
-		if secretKey(it.Key()) || verified && rawjson.EqualString(it.Key(), "token") {
+		if secretKey(it.Key()) {
 			continue
 		}
 		out = append(out, ',')
@@ -378,7 +378,7 @@ func publicAuth(payload []byte, verified bool) []byte {
 }
 
 func secretKey(quoted []byte) bool {
-	return rawjson.EqualString(quoted, "pid") || rawjson.EqualString(quoted, "offset")
+	return rawjson.EqualString(quoted, "token") || rawjson.EqualString(quoted, "pid") || rawjson.EqualString(quoted, "offset")
 }
 
 // object is a JSON object of strings: keys and values in turn.

@@ -104,7 +104,7 @@ func (s *Socket) dismiss(id *auth.Identity) {
 // takes the place of the present one. The policy hears of it afterwards.
 func (s *Socket) refresh(b *engine.Batch, c *call) {
 	payload, _ := rawjson.Index(c.packet.Args.JSON, 0)
-	c.packet.Name, c.packet.Args = []byte(authRefresh), parser.Args{JSON: publicAuth(payload, true)}
+	c.packet.Name, c.packet.Args = []byte(authRefresh), parser.Args{JSON: publicAuth(payload)}
 	if c.packet.Args.JSON == nil {
 		c.packet.Args.JSON = emptyObject
 	}
