@@ -15,7 +15,8 @@ import (
 )
 
 // Limits bound what clients may use up. A negative value means no limit. What
-// is beyond a limit is refused in a way that lets the client try again.
+// is beyond a limit is refused in a way that lets the client try again, unless
+// the limit says otherwise.
 //
 // Limits per address count an IPv6 network of 64 bits as one address. Clients
 // with a private, loopback or no address are exempt from them: that is what a
@@ -37,7 +38,8 @@ type Limits struct {
 
 	// The number of open connections of one user, whatever their namespaces.
 	// One that owes an answer to a ping gives way to a new one; else the new
-	// one is closed and tries again. Default: 20.
+	// one is refused for good: connect_error "Too many connections", whose data
+	// is {"code": "LIMIT"}. Default: 20.
 	ConnectionsPerUser int `json:"connections_per_user,omitempty"`
 
 	// The packets that one connection may send: events, acknowledgements,

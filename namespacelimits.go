@@ -14,8 +14,8 @@ import (
 type NamespaceLimits struct {
 	// The number of open connections of one user that may be in the namespace,
 	// beside the handler's limit of all that the user has. One that owes an
-	// answer to a ping gives way to a new one; else the new one is closed, with
-	// all its namespaces, and tries again. Default: no limit of its own.
+	// answer to a ping gives way to a new one; else the new one is refused as by
+	// the handler's limit. Default: no limit of its own.
 	ConnectionsPerUser int `json:"connections_per_user,omitempty"`
 
 	// The number of rooms that one socket may be in. Default: the handler's.

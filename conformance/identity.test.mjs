@@ -88,6 +88,29 @@ http://127.0.0.1:{$SOURCES} {
 	}
 }
 
+http://127.0.0.1:{$FEW} {
+	import site
+	realtime {
+		hub few
+		limits {
+			connections_per_user 1
+		}
+		auth jwt {
+			secret "${secret}"
+		}
+		import rules
+		namespace /one {
+			limits {
+				connections_per_user 1
+			}
+			auth jwt {
+				secret "${secret}"
+			}
+			import rules
+		}
+	}
+}
+
 http://127.0.0.1:{$FRONT} {
 	import site
 	basic_auth {
@@ -162,7 +185,7 @@ before(async () => {
   await once(server, "listening");
   caddy = await Caddy.start({
     config,
-    ports: ["SET", "SOURCES", "FRONT"],
+    ports: ["SET", "SOURCES", "FEW", "FRONT"],
     env: { ISSUER_PEM: join(dir, "issuer.pem"), ISSUER: server.address().port },
   });
   urls = Object.fromEntries(Object.entries(caddy.ports).map(([name, port]) => [name, `http://127.0.0.1:${port}`]));
@@ -288,10 +311,15 @@ describe("a key set", () => {
     const waiting = client(urls.SET, { ...websocket, auth: { token: rotated.token({ sub: "cid" }) }, reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 200 });
     const errors = [];
     waiting.on("connect_error", (error) => errors.push(error.message));
-    let ends = 0;
-    waiting.io.on("close", () => ends++);
-    await until(() => ends > 2, "attempts while the issuer is down");
+    // The transport opens each time, which resets the client's backoff: the
+    // server makes the pause.
+    const lives = [];
+    let opened;
+    waiting.io.on("open", () => (opened = performance.now()));
+    waiting.io.on("close", () => lives.push(performance.now() - opened));
+    await until(() => lives.length > 2, "attempts while the issuer is down", 30_000);
     assert.deepEqual(errors, []);
+    for (const ms of lives) assert.ok(ms > 1900, `closed after ${ms} ms`);
     issuer.down = false;
     await within(once(waiting, "connect"), "the connection once the issuer is back", 20_000);
     assert.equal(await me(waiting), "cid");
@@ -366,6 +394,34 @@ describe("where tokens come from", () => {
     await until(() => caddy.log.includes("/somewhere-else"), "the access log");
     for (const text of used) assert.ok(!caddy.log.includes(text), "the log has a token");
   });
+});
+
+describe("too many connections of a user", () => {
+  const ann = () => ({ ...websocket, auth: { token: hmac({ sub: "ann" }) } });
+
+  // rejected checks that the stock client is told, and gives up.
+  async function rejected(url) {
+    const second = client(url, { ...ann(), reconnection: true, reconnectionDelay: 10 });
+    const opens = heard(second.io, "open");
+    const [error] = await next(second, "connect_error");
+    assert.equal(error.message, "Too many connections");
+    assert.deepEqual(error.data, { code: "LIMIT" });
+    assert.equal(second.active, false, "the client tries again");
+    assert.equal(opens.length, 1);
+  }
+
+  for (const path of ["", "/one"]) {
+    test(`in the namespace ${path || "/"}`, limit, async () => {
+      const first = await connected(urls.FEW + path, ann());
+      await rejected(urls.FEW + path);
+      assert.equal(await me(first), "ann");
+      first.disconnect();
+      await until(async () => {
+        const again = client(urls.FEW + path, ann());
+        return connects(again).then(() => again.disconnect(), () => false);
+      }, "room for another connection");
+    });
+  }
 });
 
 describe("a user whom a handler in front knows", () => {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"github.com/caddy-realtime/realtime/internal/guard"
@@ -10,6 +11,8 @@ const (
 	closeTimeout        = 5 * time.Second        // until a close frame must be answered
 	lastWords           = 500 * time.Millisecond // until the same when the server closes
 	pollingCloseTimeout = 30 * time.Second       // until a polling client must fetch its good-bye
+	closePause          = 2 * time.Second        // before CloseSoon closes
+	closeJitter         = 3 * time.Second        // by which that may take longer
 )
 
 // ending is what a client still gets of a session that is not open any more.
@@ -63,6 +66,34 @@ func (s *Session) Reject(reason Reason, code uint16, why string) {
 		s.sayLocked(closeFrames(code, why))
 		s.endLocked(reason, graceful)
 	}
+}
+
+// CloseSoon ends the session with ForcedClose after a pause of 2 to 5 s. It is for
+// a passing trouble: a client whose transport has opened forgets how often it has
+// tried, and tries again at once. Until then the session works as before and
+// counts in all limits; any other end comes first, Server.Close among them. There
+// is no pause where a newcomer would get 503, which makes clients wait longer each
+// time: the session would only keep others out.
+func (s *Session) CloseSoon() {
+	full := s.server.tight() || !s.server.mayOpen(s.server.config.Load().MaxSessions)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.state != open || s.leaving:
+	case full:
+		s.closeLocked(ForcedClose)
+	default:
+		s.leaving = true
+		s.closeDue = s.server.now() + instant(closePause+rand.N(closeJitter))
+		s.scheduleLocked()
+	}
+}
+
+// Leaving reports whether CloseSoon was called, or the session has ended.
+func (s *Session) Leaving() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leaving || s.state != open
 }
 
 // fail ends the session because of what its client or connection did.

@@ -37,7 +37,7 @@ var (
 		"Cookie", "Authorization", "Proxy-Authorization", "Sec-Websocket-Key", "Sec-Websocket-Protocol", ":protocol",
 		"X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url", "X-Rewrite-Url", // of proxies: the URL with its query
 	}
-	secretKeys    = []string{"token", "sid", "pid", "access_token"}
+	secretKeys = []string{"token", "sid", "pid", "access_token"}
 )
 
 // hides reports whether a key of the query is secret.

@@ -87,7 +87,7 @@ func (s *Session) check(b *Batch) {
 		s.dropProbeLocked(emptyClose)
 	}
 	switch {
-	case due(s.establish):
+	case due(s.closeDue):
 		s.closeLocked(ForcedClose)
 	case due(s.inputDue):
 		s.deafenLocked(TransportError, emptyClose) // an answer would be taken for the rest of a frame
@@ -129,7 +129,7 @@ func (s *Session) scheduleLocked() {
 	}
 	if s.state == open {
 		earliest(s.beat)
-		earliest(s.establish)
+		earliest(s.closeDue)
 		earliest(s.inputDue)
 		earliest(s.upgradeDue)
 		if s.marked > 0 {

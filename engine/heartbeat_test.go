@@ -144,6 +144,52 @@ func TestNotEstablished(t *testing.T) {
 	})
 }
 
+// A passing trouble ends a session after 2 to 5 s, in which it works. Whatever
+// else ends it comes first.
+func TestCloseSoon(t *testing.T) {
+	for name, tc := range map[string]struct {
+		config engine.Config
+		then   func(s *site, w *ws)
+		from   time.Duration
+		to     time.Duration
+		reason engine.Reason
+	}{
+		"alone":                 {from: 2 * time.Second, to: 5*time.Second + 250*time.Millisecond, reason: engine.ForcedClose},
+		"established":           {then: func(s *site, _ *ws) { s.echo.last().Established() }, from: 2 * time.Second, to: 5*time.Second + 250*time.Millisecond, reason: engine.ForcedClose},
+		"a short handshake":     {config: engine.Config{HandshakeTimeout: time.Second}, from: 2 * time.Second, to: 5*time.Second + 250*time.Millisecond, reason: engine.ForcedClose},
+		"asked for again":       {then: func(s *site, _ *ws) { time.Sleep(time.Second); s.echo.last().CloseSoon() }, from: 2 * time.Second, to: 5*time.Second + 250*time.Millisecond, reason: engine.ForcedClose},
+		"closed meanwhile":      {then: func(s *site, _ *ws) { s.echo.last().Close(engine.TransportError) }, reason: engine.TransportError},
+		"left meanwhile":        {then: func(_ *site, w *ws) { w.write(frame(0x88, nil)) }, reason: engine.TransportClose},
+		"no room for others":    {config: engine.Config{MaxSessions: 1}, reason: engine.ForcedClose},
+		"memory is tight":       {config: engine.Config{Memory: 1}, reason: engine.ForcedClose},
+		"the server shuts down": {then: func(s *site, _ *ws) { go s.srv.Close() }, reason: engine.ShuttingDown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := pipe(t, engine.Config{HandshakeTimeout: tc.config.HandshakeTimeout})
+				w := s.session()
+				s.srv.Update(tc.config)
+				began := time.Now()
+				s.echo.last().CloseSoon()
+				if tc.from > 0 {
+					w.send("4a")
+					w.expect("4a")
+				}
+				if tc.then != nil {
+					tc.then(s, w)
+				}
+				s.echo.closed(t, tc.reason)
+				if took := time.Since(began); took < tc.from || took > tc.to {
+					t.Errorf("closed after %s", took)
+				}
+				if !s.echo.last().Leaving() {
+					t.Error("not leaving")
+				}
+			})
+		})
+	}
+}
+
 // unmoved never calls Established.
 type unmoved struct{ closed chan engine.Reason }
 

@@ -162,7 +162,7 @@ func (s *Server) openSession(q *request, kind Kind) *Session {
 		kind:      kind,
 		base64:    q.query.Get("b64") == "1",
 	}
-	session.establish = s.now() + instant(q.config.HandshakeTimeout)
+	session.closeDue = s.now() + instant(q.config.HandshakeTimeout)
 	session.handshake.Info.Origins = nil // what a session does not need does not outlive a reload
 	session.handshake.Info.Secrets = nil
 	if kind == EngineIO {

@@ -53,6 +53,7 @@ type Session struct {
 	writer  writer
 	pulse   pulse
 	entered bool  // somebody is between enter and leave
+	leaving bool  // CloseSoon was called
 	held    int32 // messages of the outbox, from head, that are counted as memory
 
 	ws    *conn // nil while the transport is polling
@@ -73,7 +74,7 @@ type Session struct {
 	beat       instant // the next ping, or the end of the wait for a pong
 	pinged     instant // when the last ping was queued
 	answered   instant // and the last that was answered; 0: none was
-	establish  instant
+	closeDue   instant // the end: it is not established in time, or CloseSoon was called
 	inputDue   instant // a begun message must be complete
 	upgradeDue instant
 	lingerDue  instant // the connection is closed, whatever the peer does
@@ -129,7 +130,9 @@ func (s *Session) isOpen() bool {
 func (s *Session) Established() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.establish = 0
+	if !s.leaving {
+		s.closeDue = 0
+	}
 }
 
 // enter makes the caller the one who feeds the receiver.

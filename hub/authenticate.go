@@ -21,7 +21,7 @@ type Authenticator interface {
 	// object that came with CONNECT or auth-refresh, nil if none; it is valid
 	// during the call. auth.ErrNoToken and auth.ErrInvalidToken refuse the
 	// client for good. Any other error is a passing trouble, as is a panic:
-	// the connection is closed and the client may try again.
+	// the connection is closed after a pause, and the client tries again.
 	//
 	// It may block: it runs on a goroutine of its own, and events that the
 	// client sends meanwhile wait. ctx ends with the session, with the socket,
@@ -162,8 +162,7 @@ func (s *Socket) proceed(b *engine.Batch, id *auth.Identity) {
 	s.takeUp(b)
 	if !s.client().countUser(s.ns, id) {
 		s.refused("connect", errTooManyConnections)
-		s.turnAway(b, nil)
-		s.session().Close(engine.ForcedClose) // passing, too
+		s.turnAway(b, errTooManyConnections)
 		return
 	}
 	s.drain(b, newCall(s, connectCall))
@@ -208,7 +207,7 @@ func (s *Socket) refuseIdentity(b *engine.Batch, err error) {
 		return
 	}
 	s.turnAway(b, nil)
-	s.session().Close(engine.ForcedClose)
+	s.session().CloseSoon()
 }
 
 // identityRefusal is why a client with err is refused. It is final if the
@@ -231,7 +230,7 @@ func (s *Socket) turnAway(b *engine.Batch, r *Refusal) {
 	told := r != nil && !s.isGone()
 	s.depart(expelled)
 	s.discard()
-	s.finishRecovery(b, false, told)
+	s.finishRecovery(b, false, told && r.Code != Limit) // beyond a limit, the client may ask again when there is room
 	s.client().forget(s)
 	if told {
 		s.client().refuseConnect(b, s.ns.wire, r)

@@ -257,6 +257,16 @@ func TestGoneWhileRuleRuns(t *testing.T) {
 	})
 }
 
+// soon fails the test unless a session is closed for a passing trouble: 2 to 5 s
+// after it began.
+func soon(t *testing.T, c *siotest.Conn, began time.Time) {
+	t.Helper()
+	c.Expect("")
+	if took := time.Since(began); took < 2*time.Second || took > 5*time.Second+250*time.Millisecond {
+		t.Errorf("closed after %s, want 2 to 5 s", took)
+	}
+}
+
 // TestLoginTime: nobody waits for ever for an Authenticator.
 func TestLoginTime(t *testing.T) {
 	d, p := newDesk(), newDiary()
@@ -265,12 +275,76 @@ func TestLoginTime(t *testing.T) {
 		d.let(t, c, "/room-1", "ann")
 		began := time.Now()
 		c.Send(`40/room-2,`)
-		c.Expect("") // the client tries again
-		if took := time.Since(began); took != 10*time.Second {
-			t.Errorf("closed after %s", took)
-		}
+		soon(t, c, began.Add(10*time.Second)) // the client tries again
 		p.expect(t, "connect ann", "disconnect forced close")
 		unused(t, h)
+	})
+}
+
+// A passing trouble closes the transport after a pause, in which the other
+// namespaces work and the one in trouble is silent, whatever is sent to it.
+func TestPauseBeforePassingClose(t *testing.T) {
+	d, p := newDesk(), newDiary()
+	serveDesk(t, d, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		d.let(t, c, "/room-1", "ann")
+		c.Send(`40/room-2,`)
+		(<-d.logins).answer <- verdict{err: errors.New("down")}
+		synctest.Wait()
+		began := time.Now()
+		c.Send(`42/room-2,1["early"]`)
+		c.Send(`41/room-2,`)
+		c.Send(`40/room-2,`)
+		c.Send(`40/room-3,`)
+		c.Send(`42/room-1,2["e"]`)
+		c.Expect(`43/room-1,2[]`)
+		soon(t, c, began)
+		if len(d.logins) > 0 {
+			t.Fatal("another login on a connection that is to be closed")
+		}
+		p.expect(t, "connect ann", `event e of {"id":"ann"}`, "disconnect forced close")
+		unused(t, h)
+
+		plain := n.Open("/socket.io/", nil)
+		(<-d.logins).answer <- verdict{err: errors.New("down")}
+		soon(t, plain, time.Now())
+	})
+}
+
+// The pauses of many clients differ, and closing the hub ends them all.
+func TestPausesBeforePassingClose(t *testing.T) {
+	d := newDesk()
+	serveDesk(t, d, newDiary(), func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		began := time.Now()
+		fail := func() *siotest.Conn {
+			c := n.WebSocket(wsPath)
+			c.Send(`40`)
+			(<-d.logins).answer <- verdict{err: errors.New("down")}
+			return c
+		}
+		var all []*siotest.Conn
+		for range 30 {
+			all = append(all, fail())
+		}
+		ends := make(chan time.Duration, len(all))
+		for _, c := range all {
+			go func() { c.Next(); ends <- time.Since(began) }()
+		}
+		different := map[time.Duration]bool{}
+		for range all {
+			different[<-ends/time.Second] = true
+		}
+		if len(different) < 3 {
+			t.Errorf("all are closed within %d seconds of each other", len(different))
+		}
+		c := fail()
+		synctest.Wait()
+		began = time.Now()
+		h.Close()
+		c.Expect("")
+		if took := time.Since(began); took != 0 {
+			t.Errorf("the shutdown took %s", took)
+		}
 	})
 }
 

@@ -19,9 +19,11 @@ const (
 	refusedCost = 4000
 )
 
-// Refusals of connections that end: the client may try again.
+// Refusals of CONNECTs and connections. Only the first is final; after the others
+// the client tries again.
 var (
 	errTooManyConnections = &Refusal{Code: Limit, Message: "Too many connections", Cause: errors.New("more than limits connections_per_user")}
+	errBehind             = &Refusal{Code: Busy, Message: "Try again later", Cause: errors.New("what the socket has missed was forgotten while it connected")}
 	errTooManyNamespaces  = &Refusal{Code: Limit, Message: "Too many namespaces", Cause: errors.New("a pattern names as many namespaces as there may be")}
 	errTooManyPackets     = &Refusal{Code: RateLimited, Message: "Too many packets", Cause: errors.New("more than limits events, or than 20 CONNECTs a minute")}
 )

@@ -268,7 +268,8 @@ func TestConnectionsPerUser(t *testing.T) {
 		}
 		c := n.WebSocket(wsPath)
 		c.Send(`40{"token":"ann"}`)
-		c.Expect("") // passing: no CONNECT_ERROR
+		c.Expect(`44{"message":"Too many connections","data":{"code":"LIMIT"}}`) // final
+		c.Join("/", `{"token":"bob"}`)                                           // and the connection is good for another user
 		exhausted(t, h, "connections_per_user", 1)
 		n.WebSocket(wsPath).Join("/", `{"token":"bob"}`)
 		open[1].Close()
@@ -314,7 +315,7 @@ func TestLimitsOfNamespace(t *testing.T) {
 		third := n.WebSocket(wsPath)
 		third.Join("/", `{"token":"ann"}`)
 		third.Send(`40/b,{"token":"ann"}`)
-		third.Expect("") // passing: no CONNECT_ERROR
+		third.Expect(`44/b,{"message":"Too many connections","data":{"code":"LIMIT"}}`) // final
 		exhausted(t, h, "connections_per_user", 1)
 		n.WebSocket(wsPath).Join("/b", `{"token":"bob"}`)
 
@@ -338,7 +339,7 @@ func TestLimitsOfNamespace(t *testing.T) {
 		synctest.Wait()
 		late := n.WebSocket(wsPath)
 		late.Send(`40/b,{"token":"ann"}`)
-		late.Expect("")
+		late.Expect(`44/b,{"message":"Too many connections","data":{"code":"LIMIT"}}`)
 		open[1].Send(`42/b,1["join","x"]`)
 		open[1].Expect(`43/b,1[]`)
 	})

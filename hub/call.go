@@ -470,11 +470,11 @@ func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
 		case gone:
 			r = errNoNamespace
 		case crowded:
-			s.refused("connect", errTooManyConnections)
-			fallthrough
+			r = errTooManyConnections
 		case behind:
+			s.refused("connect", errBehind)
 			s.turnAway(b, nil)
-			s.session().Close(engine.ForcedClose) // passing: the client tries again
+			s.session().CloseSoon()
 			return
 		}
 	}

@@ -3,6 +3,7 @@ package hub
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -152,13 +153,20 @@ func (c *client) packet(b *engine.Batch, p *parser.Packet) {
 }
 
 // mayHandle reports whether the client may send a packet that is not an event
-// of one of its sockets. If not, its session ends.
+// of one of its sockets. If not, its session ends. While a session is about to
+// end, the client has to try in another one what it could not do in this one.
 func (c *client) mayHandle(b *engine.Batch, p *parser.Packet) bool {
+	leaving := c.session.Leaving()
+	if leaving && (p.Type == parser.Connect || c.socket(p.Namespace) == nil) {
+		return false
+	}
 	if c.mayPacket(b) && (p.Type != parser.Connect || c.mayConnect(b)) {
 		return true
 	}
-	c.logRefusal("packet", shortName(p.Namespace), nil, errTooManyPackets)
-	c.session.Close(engine.ForcedClose) // passing: the client tries again
+	if !leaving {
+		c.logRefusal("packet", shortName(p.Namespace), nil, errTooManyPackets)
+		c.session.CloseSoon()
+	}
 	return false
 }
 
@@ -298,7 +306,7 @@ func (c *client) begin(b *engine.Batch, namespace, payload []byte) (*Socket, Aut
 	switch {
 	case busy:
 		c.logRefusal("connect", string(namespace), nil, errTooManyNamespaces)
-		c.session.Close(engine.ForcedClose) // passing: the client tries again
+		c.session.CloseSoon()
 		return nil, nil
 	case ns == nil:
 		c.logRefusal("connect", string(namespace), nil, errNoNamespace)
@@ -334,8 +342,11 @@ func (c *client) begin(b *engine.Batch, namespace, payload []byte) (*Socket, Aut
 
 func (c *client) refuseConnect(b *engine.Batch, namespace []byte, r *Refusal) {
 	data := object("message", r.Message)
-	if c.codec == plainJSON {
+	switch {
+	case c.codec == plainJSON:
 		data = object("code", string(r.Code), "message", r.Message)
+	case r.Code == Limit: // an app may want to tell it from other refusals
+		data = fmt.Appendf(data[:len(data)-1], `,"data":%s}`, object("code", string(r.Code)))
 	}
 	c.send(b, parser.Packet{Type: parser.ConnectError, ID: parser.NoID, Namespace: namespace, Data: data})
 }

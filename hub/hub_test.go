@@ -339,7 +339,7 @@ func TestKickedSocketsCountForNothing(t *testing.T) {
 			c.Join(fmt.Sprintf("/n%d", 100+i), "")
 		}
 		c.Send("40/n200,")
-		c.Expect(`44/n200,{"message":"Too many namespaces"}`)
+		c.Expect(`44/n200,{"message":"Too many namespaces","data":{"code":"LIMIT"}}`)
 	})
 }
 

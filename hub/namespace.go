@@ -104,7 +104,7 @@ type admission uint8
 const (
 	admitted admission = iota
 	gone               // the namespace is, or the socket
-	crowded            // for now: the user has too many connections in the namespace
+	crowded            // the user has too many connections in the namespace
 	behind             // for now: what it missed was forgotten while it connected
 )
 
