@@ -219,10 +219,10 @@ func (c *client) Closed(b *engine.Batch, reason engine.Reason) {
 	sockets := c.sockets
 	c.sockets = nil
 	c.mu.Unlock()
+	c.releaseUser() // first: a client that comes back to one of the sockets is not refused for it
 	for _, s := range sockets {
 		s.leave(b, string(reason))
 	}
-	c.releaseUser()
 	if w := witness(c.session); w != nil {
 		w.Ended(string(reason))
 	}
