@@ -25,7 +25,7 @@ type testFlags struct {
 	hub, namespace              string
 	args, user, data, handshake string
 	rooms, answers              []string
-	reason, expect              string
+	reason, expect, script      string
 	ack, json                   bool
 }
 
@@ -42,9 +42,24 @@ The event may be connect or disconnect. The command fails if the event is
 refused; with --expect, if its outcome is another: ok, or a code such as
 FORBIDDEN.`,
 		Example: `  caddy realtime test Caddyfile send-message --args '[{"roomId": "lobby", "text": "hi"}]' --user ann --rooms lobby
-  caddy realtime test Caddyfile send-message --args '[{"roomId": "lobby", "text": "hi"}]' --expect FORBIDDEN`,
-		Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.OutOrStdout(), args[0], args[1]) },
+  caddy realtime test Caddyfile send-message --args '[{"roomId": "lobby", "text": "hi"}]' --expect FORBIDDEN
+  caddy realtime test Caddyfile --script chat.test`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if f.script != "" {
+				return cobra.ExactArgs(1)(cmd, args)
+			}
+			return cobra.ExactArgs(2)(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.script == "" {
+				return f.run(cmd.OutOrStdout(), args[0], args[1])
+			}
+			h, err := f.handler(args[0])
+			if err != nil {
+				return err
+			}
+			return runScript(cmd.OutOrStdout(), h, f.script)
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.args, "args", "", "the event's arguments, a JSON array")
@@ -59,6 +74,10 @@ FORBIDDEN.`,
 	flags.StringVar(&f.hub, "hub", "", "the hub, if the Caddyfile has several")
 	flags.StringVar(&f.namespace, "namespace", "/", "the namespace")
 	flags.BoolVar(&f.json, "json", false, "print JSON")
+	flags.StringVar(&f.script, "script", "", "a file with the events of several clients and what is expected, instead of an event")
+	for _, other := range []string{"args", "user", "rooms", "data", "handshake", "ack", "answer", "reason", "expect", "namespace", "json"} {
+		cmd.MarkFlagsMutuallyExclusive("script", other)
+	}
 	return cmd
 }
 

@@ -82,6 +82,50 @@ func TestCommandTest(t *testing.T) {
 	}
 }
 
+// Each script of testdata/scripts is run, and what it prints is beside it.
+func TestCommandScripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/scripts/*.test")
+	if err != nil || len(scripts) == 0 {
+		t.Fatal("no scripts", err)
+	}
+	for _, path := range scripts {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			got, err := runCommand("test", commandsCaddyfile, "--hub", "main", "--script", path)
+			if err != nil {
+				got += "Error: " + err.Error() + "\n"
+			}
+			golden(t, path, ".txt", []byte(steadyText(got)))
+		})
+	}
+}
+
+func TestCommandScriptErrors(t *testing.T) {
+	for text, want := range map[string]string{
+		"  ok":                                ":1: an indented line must follow an event",
+		"ann emits x":                         ":1: there is no client ann; write client ann before",
+		"client ann\nclient ann":              ":2: there is a client ann already",
+		"client ann\nann sends x":             ":2: unknown event; write client",
+		"client ann\nann emits":               ":2: the event is missing",
+		"client ann\nann emits x hi":          ":2: hi is not JSON",
+		"client ann\nann emits x {\n\"a\":":   ":2: {",
+		"client ann\nann emits x\n  fine":     ":3: unknown expectation; write refused",
+		"client ann\nann emits x\n  b gets y": ":3: there is no client b",
+		`client ann "ann"`:                    `:1: write what is known of the client as an object: {"user": "ann"}`,
+		`client ann {"usr": "ann"}`:           `:1: client ann: json: unknown field "usr"; there are user, namespace, rooms, data and handshake`,
+		`client ann {"namespace": "/none"}`:   ":1: there is no namespace /none",
+		`client ann {"namespace": "/claims"}`: `:1: client ann: auth lets no one in without a token; write client ann {"user": "ann"}`,
+		"client ann\nann emits x":             ":2: ann is not connected",
+	} {
+		_, err := runCommand("test", commandsCaddyfile, "--hub", "main", "--script", writeFile(t, "script", text+"\n"))
+		if err == nil || !strings.Contains(err.Error(), "script"+want) {
+			t.Errorf("%q: got %v, want %s", text, err, want)
+		}
+	}
+	if _, err := runCommand("test", commandsCaddyfile, "--script", "x", "--expect", "ok"); err == nil {
+		t.Error("a script with --expect")
+	}
+}
+
 var (
 	uuids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`)
 	times = regexp.MustCompile(`"timestamp":1[0-9]{12}\b`)

@@ -2,6 +2,7 @@ package dryrun
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 // call records what a rule does. It is a hub.Call, used by one goroutine.
 type call struct {
+	world    *World
 	event    Event
 	socket   *Socket
 	args     parser.Args
@@ -54,37 +56,39 @@ func (c *call) Peer() hub.Peer    { return peer{c.socket} }
 func (c *call) Expelled() bool    { return c.expelled }
 func (c *call) Suspend(bool)      {}
 
-// The socket is the only one there is.
-
 func (c *call) MemberCount(a hub.Address) int {
-	if c.Peer().InRoom(a) {
-		return 1
+	n := 0
+	for _, s := range c.world.in(c.socket.Namespace) {
+		if (peer{s}).InRoom(a) {
+			n++
+		}
 	}
-	return 0
+	return n
 }
 
 func (c *call) Members(a hub.Address) []string {
-	if c.socket.UserID == "" || !c.Peer().InRoom(a) {
-		return nil
-	}
-	return []string{c.socket.UserID}
+	return users(c.world.in(c.socket.Namespace), func(s *Socket) bool { return peer{s}.InRoom(a) })
 }
 
 func (c *call) Online() []string {
-	if c.socket.UserID == "" {
-		return nil
-	}
-	return []string{c.socket.UserID}
+	return users(c.world.in(c.socket.Namespace), func(*Socket) bool { return true })
 }
 
-func (c *call) IsOnline(user string) bool { return user != "" && user == c.socket.UserID }
+func (c *call) IsOnline(user string) bool { return slices.Contains(c.Online(), user) }
 
-// LastSeen is now for the socket's user, who is there.
+// LastSeen is now for a user who is there.
 func (c *call) LastSeen(user string) int64 {
 	if c.IsOnline(user) {
 		return time.Now().UnixMilli()
 	}
 	return 0
+}
+
+// deliver notes who gets an emission.
+func (c *call) deliver(e hub.Emission, args json.RawMessage) {
+	for _, s := range c.world.receivers(c.socket, e) {
+		c.result.Deliveries = append(c.result.Deliveries, Delivery{To: s, Event: e.Event, Args: args})
+	}
 }
 
 // Appear is refused as the hub refuses it, except that a socket without a user
@@ -110,6 +114,12 @@ func (c *call) Typing(start bool, room hub.Address, a parser.Args) *hub.Refusal 
 	event := "user-stopped-typing"
 	if start {
 		event = "user-typing"
+	}
+	if start {
+		c.deliver(hub.Emission{Event: event, Scope: hub.ToRooms, To: []hub.Address{room}, NotSelf: true}, array(a))
+	} else {
+		user, _ := json.Marshal(cmp.Or(c.socket.UserID, c.socket.id))
+		c.deliver(hub.Emission{Event: event, Scope: hub.ToRooms, To: []hub.Address{room}, NotSelf: true}, json.RawMessage(`[{"userId":`+string(user)+`}]`))
 	}
 	c.did(Effect{Do: "typing", Event: event, Args: array(a), To: "rooms", Rooms: names([]hub.Address{room}), NotSender: true})
 	return nil
@@ -145,6 +155,7 @@ func (c *call) Emit(e hub.Emission) *hub.Refusal {
 		return r
 	}
 	c.did(emitted("emit", e))
+	c.deliver(e, array(e.Args))
 	return nil
 }
 
@@ -155,6 +166,7 @@ func (c *call) Batch(window time.Duration, e hub.Emission) *hub.Refusal {
 	effect := emitted("batch", e)
 	effect.Duration = window.String()
 	c.did(effect)
+	c.deliver(e, append(append(json.RawMessage{'['}, array(e.Args)...), ']')) // all windows end at once
 	return nil
 }
 
@@ -186,6 +198,7 @@ func (c *call) Ignore() {
 }
 
 func (c *call) Ask(event string, a parser.Args, timeout time.Duration, then func(parser.Args, *hub.Refusal)) {
+	c.deliver(hub.Emission{Event: event}, array(a))
 	effect := Effect{Do: "ask", Event: event, Args: array(a), To: "sender", Duration: timeout.String()}
 	if len(c.event.Answers) == 0 {
 		c.did(effect)
@@ -206,12 +219,36 @@ func (c *call) Ask(event string, a parser.Args, timeout time.Duration, then func
 // Keep has nothing to count for.
 func (c *call) Keep(int) {}
 
-// Take and Once find a socket that has sent nothing before.
+// Take finds buckets that nothing refills.
+func (c *call) Take(bucket string, _ time.Duration, burst int) bool {
+	name := c.socket.id + " " + bucket
+	if c.world.taken[name] >= burst {
+		return false
+	}
+	if c.world.taken == nil {
+		c.world.taken = map[string]int{}
+	}
+	c.world.taken[name]++
+	return true
+}
 
-func (c *call) Take(string, time.Duration, int) bool { return true }
+// passing are the refusals after which dedupe runs the next event.
+var passing = map[hub.Code]bool{hub.Busy: true, hub.Timeout: true, hub.UpstreamError: true, hub.RateLimited: true, hub.ProcessingError: true}
 
-func (c *call) Once(_ string, _ time.Duration, run func()) *hub.Refusal {
+func (c *call) Once(key string, _ time.Duration, run func()) *hub.Refusal {
+	name := cmp.Or(c.socket.UserID, c.socket.id) + " " + c.event.Name + " " + key
+	if before, ok := c.world.first[name]; ok {
+		c.result.Answer, c.result.Refusal = before.answer, before.refusal
+		c.did(Effect{Do: "repeat"})
+		return nil
+	}
 	run()
+	if r := c.result.Refusal; r == nil || !passing[r.Code] {
+		if c.world.first == nil {
+			c.world.first = map[string]first{}
+		}
+		c.world.first[name] = first{c.result.Answer, r}
+	}
 	return nil
 }
 

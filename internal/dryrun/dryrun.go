@@ -41,6 +41,10 @@ type Result struct {
 	// Answer are the arguments of the acknowledgement, a JSON array; nil if
 	// the event is not acknowledged: it is ignored, or refused.
 	Answer json.RawMessage
+	// Deliveries are what sockets get, the one that sent the event included.
+	Deliveries []Delivery
+
+	expelled bool // by the step disconnect
 }
 
 const maxDepth = 128 // as of a client's message
@@ -52,7 +56,13 @@ func Run(e Event, s Socket, compile func(rules.Options) (*rules.Set, error)) (*R
 	if err := s.complete(); err != nil {
 		return nil, err
 	}
-	c := &call{event: e, socket: &s}
+	w := &World{sockets: []*Socket{&s}}
+	return w.run(e, &s, compile)
+}
+
+// run runs an event of a socket in the world.
+func (w *World) run(e Event, s *Socket, compile func(rules.Options) (*rules.Set, error)) (*Result, error) {
+	c := &call{world: w, event: e, socket: s}
 	if err := c.takeArgs(); err != nil {
 		return nil, err
 	}
@@ -68,6 +78,7 @@ func Run(e Event, s Socket, compile func(rules.Options) (*rules.Set, error)) (*R
 	default:
 		set.Event(c)
 	}
+	c.result.expelled = c.expelled
 	return &c.result, nil
 }
 

@@ -38,6 +38,8 @@ func (e Effect) String() string {
 		return "collects for " + e.Duration + " " + e.emission()
 	case "ack":
 		return "answers " + string(e.Args)
+	case "repeat":
+		return "answers as the first time"
 	case "ignore":
 		return "ends without an answer"
 	case "ask":

@@ -17,15 +17,17 @@ type Socket struct {
 	Rooms     []string        // plain ones
 	Data      json.RawMessage // JSON object socket.data; default {}
 	Handshake json.RawMessage // JSON object whose keys replace those of the default
+
+	id string
 }
 
-// socketID is that of every socket here.
+// socketID is that of a socket that is alone.
 const socketID = "s_dryrun000000000000"
 
 // peer is a Socket as rules see it.
 type peer struct{ socket *Socket }
 
-func (p peer) ID() string        { return socketID }
+func (p peer) ID() string        { return p.socket.id }
 func (p peer) Namespace() string { return p.socket.Namespace }
 func (p peer) UserID() string    { return p.socket.UserID }
 func (p peer) User() []byte      { return p.socket.Claims }
@@ -34,7 +36,7 @@ func (p peer) Handshake() []byte { return p.socket.Handshake }
 func (p peer) Recovered() bool   { return false }
 
 func (p peer) Rooms() []string {
-	rooms := []string{socketID}
+	rooms := []string{p.socket.id}
 	if p.socket.UserID != "" {
 		rooms = append(rooms, hub.Address{Kind: hub.UserRoom, Name: p.socket.UserID}.WireName())
 	}
@@ -44,7 +46,7 @@ func (p peer) Rooms() []string {
 func (p peer) InRoom(a hub.Address) bool {
 	switch a.Kind {
 	case hub.SocketRoom:
-		return a.Name == socketID
+		return a.Name == p.socket.id
 	case hub.UserRoom:
 		return a.Name != "" && a.Name == p.socket.UserID
 	}
@@ -53,6 +55,9 @@ func (p peer) InRoom(a hub.Address) bool {
 
 // complete gives what was left out its default.
 func (s *Socket) complete() error {
+	if s.id == "" {
+		s.id = socketID
+	}
 	if s.Namespace == "" {
 		s.Namespace = "/"
 	}
