@@ -14,7 +14,8 @@ import (
 // Schema refuses the event unless its first argument satisfies a JSON Schema,
 // draft 2020-12. The client is told the first field that does not, and what it
 // must be. Formats are annotations, as the draft has it; patterns are regular
-// expressions of Go; $dynamicRef is not supported.
+// expressions of Go. What would not be checked, such as keywords of other
+// drafts and $dynamicRef, is an error when the config loads.
 //
 //	schema <file or inline JSON>
 type Schema struct {

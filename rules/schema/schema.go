@@ -65,7 +65,8 @@ func compile(name string, doc any, loader jsonschema.URLLoader) (*Schema, error)
 	location := (&url.URL{Scheme: scheme, Path: "/" + name}).String()
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
-	c.UseLoader(loader)
+	docs := map[string]any{location: doc}
+	c.UseLoader(recorder{loader, docs})
 	if err := c.AddResource(location, doc); err != nil {
 		return nil, err
 	}
@@ -75,10 +76,13 @@ func compile(name string, doc any, loader jsonschema.URLLoader) (*Schema, error)
 		text := strings.NewReplacer("\n", "; ", scheme+":///", "").Replace(err.Error())
 		return nil, errors.New(text)
 	}
+	if err := supported(root, docs); err != nil {
+		return nil, err
+	}
 	return &Schema{root}, nil
 }
 
-// decode reads a schema document and refuses what Validate does not do.
+// decode reads a schema document.
 func decode(title string, r io.Reader) (any, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxDocument))
 	if err != nil {
@@ -91,7 +95,7 @@ func decode(title string, r io.Reader) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decoding the schema: %w", err)
 	}
-	return doc, checkDocument(doc)
+	return doc, nil
 }
 
 // CheckJSON says where a document goes wrong that is not JSON; errors name it by
@@ -108,28 +112,18 @@ func CheckJSON(title string, document []byte) error {
 	return fmt.Errorf("%s is not valid JSON: line %d, column %d: %w", title, line, column, err)
 }
 
-func checkDocument(doc any) error {
-	switch doc := doc.(type) {
-	case []any:
-		for _, v := range doc {
-			if err := checkDocument(v); err != nil {
-				return err
-			}
-		}
-	case map[string]any:
-		if draft, ok := doc["$schema"].(string); ok && strings.TrimSuffix(draft, "#") != jsonschema.Draft2020.String() {
-			return fmt.Errorf("$schema is %s, only %s is supported", draft, jsonschema.Draft2020)
-		}
-		if _, ok := doc["$dynamicRef"].(string); ok {
-			return errors.New("$dynamicRef is not supported")
-		}
-		for _, v := range doc {
-			if err := checkDocument(v); err != nil {
-				return err
-			}
-		}
+// recorder keeps the documents that a compiler loads.
+type recorder struct {
+	jsonschema.URLLoader
+	docs map[string]any // by URL
+}
+
+func (r recorder) Load(location string) (any, error) {
+	doc, err := r.URLLoader.Load(location)
+	if err == nil {
+		r.docs[location] = doc
 	}
-	return nil
+	return doc, err
 }
 
 // noFiles loads nothing: an inline schema stands alone.

@@ -40,7 +40,7 @@ func (s *Schema) Validate(raw []byte, bins [][]byte, deadline time.Time) error {
 	if err != nil {
 		return err
 	}
-	c := &checker{deadline: deadline}
+	c := &checker{deadline: deadline, references: []reference{{s.root, &n}}}
 	v := c.check(s.root, &n, nil)
 	switch {
 	case c.stopped != nil:
@@ -56,6 +56,8 @@ type checker struct {
 	deadline time.Time
 	turns    int
 	nested   int
+	// What is under way: the last are about the present value.
+	references []reference
 	// Once set, every check fails, so that the validation ends soon; what it
 	// found by then means nothing.
 	stopped error
@@ -425,7 +427,7 @@ func (c *checker) checkDependents(s *jsonschema.Schema, n *instance, seen *evalu
 // checkApplied is what applies other schemas to the same value.
 func (c *checker) checkApplied(s *jsonschema.Schema, n *instance, seen *evaluated) *Violation {
 	if s.Ref != nil {
-		if v := c.check(s.Ref, n, seen); v != nil {
+		if v := c.checkReference(s.Ref, n, seen); v != nil {
 			return v
 		}
 	}
@@ -444,6 +446,25 @@ func (c *checker) checkApplied(s *jsonschema.Schema, n *instance, seen *evaluate
 		return wrong("is not allowed")
 	}
 	return c.checkCondition(s, n, seen)
+}
+
+// reference is a schema that another refers to, or the root, applied to a value.
+type reference struct {
+	schema *jsonschema.Schema
+	value  *instance
+}
+
+// checkReference is $ref. What refers to itself for the same value does so as
+// one alternative of anyOf, else compile refuses it: the others decide.
+func (c *checker) checkReference(s *jsonschema.Schema, n *instance, seen *evaluated) *Violation {
+	for i := len(c.references) - 1; i >= 0 && c.references[i].value == n; i-- {
+		if c.references[i].schema == s {
+			return wrong("has none of the allowed forms")
+		}
+	}
+	c.references = append(c.references, reference{s, n})
+	defer func() { c.references = c.references[:len(c.references)-1] }()
+	return c.check(s, n, seen)
 }
 
 // checkAlternatives is anyOf, and with one also oneOf. What is wrong is told
