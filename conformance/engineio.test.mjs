@@ -325,6 +325,17 @@ describe("Engine.IO polling", () => {
     assert.ok(["6", "1"].includes(body), body);
     refused(await p.get(), 1, "Session ID unknown");
   });
+
+  test("E21 close and a GET, crossing on two connections", limit, async () => {
+    for (let i = 0; i < 100; i++) {
+      const p = await eio.poll();
+      const post = () => p.post("1");
+      const [first, second] = i % 2 ? [p.get(), post()] : [post(), p.get()];
+      const [poll, close] = i % 2 ? [await first, await second] : [await second, await first];
+      assert.deepEqual([poll.status, poll.body, close.status, close.body], [200, "6", 200, "ok"], `round ${i}`);
+      refused(await p.get(), 1, "Session ID unknown");
+    }
+  });
 });
 
 describe("Engine.IO WebSocket", () => {

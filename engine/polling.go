@@ -13,6 +13,10 @@ import (
 	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
+// crossingTime is how long a POST that closes its session waits for the GET
+// that the client sent before it on another connection.
+const crossingTime = 250 * time.Millisecond
+
 // noopDelay is how long a poll waits for messages while an upgrade is in
 // progress. The client goes on with the upgrade when its poll is answered; at
 // once would make it spin.
@@ -152,11 +156,55 @@ func (s *Session) startPoll(p *poll) (overlap bool) {
 		s.answerPollLocked()
 	case s.state != open:
 		s.poll = nil
-		p.answer <- []*Frames{noopPacket, closePacket}
+		if s.reason == TransportClose { // the client said it first
+			p.answer <- []*Frames{noopPacket}
+		} else {
+			p.answer <- []*Frames{noopPacket, closePacket}
+		}
 		s.ending, s.lingerDue = max(s.ending, curt), 0
+		if s.post != nil && s.post.ended != nil { // it waits for this GET
+			close(s.post.ended)
+			s.post = nil
+		}
 		go s.hangUp()
 	}
 	return false
+}
+
+// left ends the session of a client that sent the close packet. Its GET, if
+// none is pending, may still be on its way: see awaitLastPoll.
+func (s *Session) left() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.poll != nil || s.state != open {
+		s.failLocked(TransportClose, closeNoStatus)
+		return
+	}
+	s.endLocked(TransportClose, graceful)
+	s.post = &post{ended: make(chan struct{})}
+}
+
+// awaitLastPoll waits for the GET that crosses the POST with the close packet
+// on another connection. In the other order it would have got the noop packet,
+// and in this one it must not find the session unknown.
+func (q *request) awaitLastPoll() {
+	s := q.session
+	s.mu.Lock()
+	p := s.post
+	waits := p != nil && p.ended != nil && s.state == closing && s.reason == TransportClose && s.ending == graceful
+	s.mu.Unlock()
+	if !waits {
+		return
+	}
+	timer := time.NewTimer(crossingTime)
+	defer timer.Stop()
+	select {
+	case <-p.ended:
+	case <-timer.C:
+		s.hangUp()
+	case <-q.r.Context().Done():
+		s.hangUp()
+	}
 }
 
 // stopPoll reports whether p was still unanswered, and forgets it.
@@ -221,6 +269,7 @@ func (q *request) post() {
 	s.spend(nil, buf.Len())
 	switch {
 	case err == nil && s.payload(p, buf.Bytes()):
+		q.awaitLastPoll()
 		q.write("text/html", []byte("ok"))
 	case !s.endPost(p):
 		q.destroy()
@@ -234,20 +283,24 @@ func (q *request) post() {
 
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// post is a POST whose body is being read.
+// post is a POST whose body is being read, or one that has closed the session
+// and waits for its last GET.
 type post struct {
 	rc    *http.ResponseController
-	ended chan struct{} // closed with the session; nil unless the POST waits for that
+	ended chan struct{} // closed with the session, or by its last GET; nil unless the POST waits for that
 	until instant       // when its wait is over; 0: it does not wait
 
 	overlapped bool // another came meanwhile
 }
 
-// startPost notes that a POST is being read. A second one at a time ends the
-// session, and the first; it is nil then.
+// startPost notes that a POST is being read; it is nil if there must not be one.
+// A second one at a time ends the session, and the first.
 func (s *Session) startPost(w http.ResponseWriter) *post {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.state != open && s.reason == TransportClose {
+		return nil // the client has left
+	}
 	if s.post != nil {
 		s.post.overlapped = true
 		// Its reader finds out at once; if deadlines are not supported, at
@@ -331,7 +384,7 @@ func (s *Session) payload(p *post, body []byte) (alone bool) {
 		switch err := s.packet(b, packet); {
 		case err == nil:
 		case errors.Is(err, errLeft):
-			s.fail(TransportClose, closeNoStatus)
+			s.left()
 		case errors.Is(err, errParse):
 			s.fail(ParseError, closeNoStatus)
 		default:

@@ -177,6 +177,41 @@ func TestPollingFaults(t *testing.T) {
 	}
 }
 
+// A GET that crosses the POST with the close packet gets what it would have
+// got in the other order. After both the session is unknown.
+func TestPollCrossesClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := pipe(t, engine.Config{})
+		q := s.poller()
+		closing := s.later("POST", q, "1")
+		synctest.Wait() // the POST was taken first
+		s.echo.closed(t, engine.TransportClose)
+		s.expect(s.do("POST", q, "4a"), 400, "")
+		s.expect(s.do("GET", q, ""), 200, "6")
+		s.expect(<-closing, 200, "ok")
+		s.expect(s.do("GET", q, ""), 400, json1)
+		s.expect(s.do("POST", q, "4a"), 400, json1)
+
+		// What is queued goes first.
+		q = s.poller()
+		send(s.echo.last(), "last")
+		closing = s.later("POST", q, "1")
+		synctest.Wait()
+		s.expect(s.do("GET", q, ""), 200, "4last")
+		s.expect(<-closing, 200, "ok")
+		s.expect(s.do("GET", q, ""), 400, json1)
+
+		// No GET was on its way.
+		q = s.poller()
+		began := time.Now()
+		s.expect(s.do("POST", q, "1"), 200, "ok")
+		if waited := time.Since(began); waited > time.Second {
+			t.Errorf("the POST waited for %v", waited)
+		}
+		s.expect(s.do("GET", q, ""), 400, json1)
+	})
+}
+
 func TestPostTooLarge(t *testing.T) {
 	s := serve(t, engine.Config{MaxPayload: 1000})
 	q := s.poller()
