@@ -212,6 +212,20 @@ func TestPollCrossesClose(t *testing.T) {
 	})
 }
 
+// The stock client's estimate of base64 is a little low: a body of several
+// packets may be a hundredth longer than a message.
+func TestPostByEstimate(t *testing.T) {
+	s := serve(t, engine.Config{MaxPayload: 1000})
+	q := s.poller()
+	binary := "b" + strings.Repeat("AAAA", 250) // 750 bytes
+	for _, body := range []string{"4" + strings.Repeat("x", 999), binary, "4x\x1e" + binary, binary + "\x1e4" + strings.Repeat("x", 6)} {
+		s.expect(s.do("POST", q, body), 200, "ok")
+		s.expect(s.do("GET", q, ""), 200, body)
+	}
+	s.expect(s.do("POST", s.poller(), binary+"\x1e4"+strings.Repeat("x", 8)), 413, "")
+	s.expect(s.do("POST", s.poller(), "4x\x1e4"+strings.Repeat("x", 1000)), 413, "")
+}
+
 func TestPostTooLarge(t *testing.T) {
 	s := serve(t, engine.Config{MaxPayload: 1000})
 	q := s.poller()
