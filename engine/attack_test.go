@@ -3,6 +3,7 @@ package engine_test
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -113,4 +114,27 @@ func TestTinyMessagesFillAnOutbox(t *testing.T) {
 		send(s.echo.last(), "a")
 	}
 	s.echo.closed(t, engine.SlowConsumer)
+}
+
+// Node keeps a pair of the query that net/url drops; what is secret stays out
+// of it in any form.
+func TestOddQuery(t *testing.T) {
+	s := serve(t, engine.Config{})
+	s.do("GET", polling+"&a=1;2&b=100%&%zz=%4&c=x+y%2b%C3%A9&d&=e&f=1&f=2&to%6ben=secret&token%=kept&bad=%ff", "")
+	var got struct {
+		URL   string
+		Query map[string]string
+	}
+	if err := json.Unmarshal(s.echo.last().Handshake().JSON, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"EIO": "4", "transport": "polling", "a": "1;2", "b": "100%", "%zz": "%4", "c": "x y+é", "d": "", "": "e", "f": "2", "token%": "kept", "bad": "\ufffd",
+	}
+	if !maps.Equal(got.Query, want) {
+		t.Errorf("query %q, want %q", got.Query, want)
+	}
+	if url := "/engine.io/?" + polling + "&a=1;2&b=100%&%zz=%4&c=x+y%2b%C3%A9&d&=e&f=1&f=2&token%=kept&bad=%ff"; got.URL != url {
+		t.Errorf("URL %s, want %s", got.URL, url)
+	}
 }

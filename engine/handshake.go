@@ -103,8 +103,7 @@ func publicURL(u *url.URL, info Info) string {
 	var kept []string
 	for pair := range strings.SplitSeq(u.RawQuery, "&") {
 		name, _, _ := strings.Cut(pair, "=")
-		key, err := url.QueryUnescape(name)
-		if pair == "" || err != nil || info.hides(key) {
+		if pair == "" || info.hides(unescapeQuery(name)) {
 			continue
 		}
 		kept = append(kept, pair)

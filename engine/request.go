@@ -43,7 +43,7 @@ type request struct {
 }
 
 func (s *Server) newRequest(w http.ResponseWriter, r *http.Request, info Info) *request {
-	q := &request{server: s, config: s.config.Load(), w: w, r: r, info: info, query: r.URL.Query()}
+	q := &request{server: s, config: s.config.Load(), w: w, r: r, info: info, query: parseQuery(r.URL.RawQuery)}
 	q.sid = sessionID(q.query)
 	if q.info.RemoteIP == "" {
 		q.info.RemoteIP = r.RemoteAddr
@@ -56,11 +56,47 @@ func (s *Server) newRequest(w http.ResponseWriter, r *http.Request, info Info) *
 }
 
 // IsHandshake reports whether r asks for a new session: its query names none.
-func IsHandshake(r *http.Request) bool { return sessionID(r.URL.Query()) == "" }
+func IsHandshake(r *http.Request) bool { return sessionID(parseQuery(r.URL.RawQuery)) == "" }
 
 // sessionID returns the sid that a query names, "" if it names none. As in Node,
 // an empty one counts for none.
 func sessionID(query url.Values) string { return last(query["sid"]) }
+
+// parseQuery parses a query as Node does: a pair with a semicolon or a stray
+// percent sign is a pair like others, which net/url drops.
+func parseQuery(raw string) url.Values {
+	values := url.Values{}
+	for pair := range strings.SplitSeq(raw, "&") {
+		if pair != "" {
+			key, value, _ := strings.Cut(pair, "=")
+			key = unescapeQuery(key)
+			values[key] = append(values[key], unescapeQuery(value))
+		}
+	}
+	return values
+}
+
+// unescapeQuery undoes the escapes of a query and leaves what is not one.
+func unescapeQuery(s string) string {
+	if !strings.ContainsAny(s, "%+") {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c == '+':
+			c = ' '
+		case c == '%' && i+2 < len(s):
+			if n, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
+				c = byte(n)
+				i += 2
+			}
+		}
+		b = append(b, c)
+	}
+	return string(b)
+}
 
 // plain reports whether q opens a WebSocket without Engine.IO.
 func (q *request) plain() bool {
