@@ -315,11 +315,8 @@ func (c *call) Batch(window time.Duration, e Emission) *Refusal {
 	if r := e.Resolve(&c.peer); r != nil {
 		return r
 	}
-	if len(e.Args.Bin) > 0 {
-		return &Refusal{Code: Invalid, Message: "Binary data cannot be batched"}
-	}
 	s := c.socket
-	item := bytes.Clone(e.Args.JSON)
+	item := e.Args.Clone()
 	e.Args, e.Event = parser.Args{}, strings.Clone(e.Event)
 	e.To, e.Except = ownAddresses(e.To), ownAddresses(e.Except)
 	if c.kind == connectCall {

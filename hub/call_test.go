@@ -12,7 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/internal/siotest"
 	"github.com/caddy-realtime/realtime/parser"
 )
@@ -297,6 +299,63 @@ func TestBatch(t *testing.T) {
 			t.Errorf("full batch ends %q", m[len(m)-20:])
 		}
 		a.Expect(`42["batch",[1000]]`)
+	})
+}
+
+// Binary values move into the array of a batch, numbered anew. What cannot go
+// into one packet with them goes into the next.
+func TestBatchOfBinary(t *testing.T) {
+	const p0, p1 = `{"_placeholder":true,"num":0}`, `{"_placeholder":true,"num":1}`
+	m := new(budget.Memory)
+	p := &script{event: func(c hub.Call) {
+		c.End(c.Batch(100*time.Millisecond, hub.Emission{Event: "batch", Args: c.Args(), Scope: hub.ToAll}))
+	}}
+	conf := hub.Config{Engine: engine.Config{Plain: true, UsedMemory: m}, Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: p}}}
+	serveConfig(t, conf, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		a, plain := n.WebSocket(wsPath), n.Open("/socket.io/", nil)
+		a.Join("/", "")
+		plain.Next()
+		collect := func(packet string, attachments ...byte) {
+			a.Send(packet)
+			for _, v := range attachments {
+				a.SendBinary([]byte{v})
+			}
+			synctest.Wait()
+		}
+		collect(`42["u",1]`)
+		collect(`451-["u",{"x":`+p0+`}]`, 10)
+		collect(`452-["u",[`+p1+`,`+p0+`]]`, 20, 21)
+		time.Sleep(101 * time.Millisecond)
+		a.Expect(`453-["batch",[1,{"x":`+p0+`},[`+p1+`,{"_placeholder":true,"num":2}]]]`, "b:0a", "b:15", "b:14")
+		plain.Expect(`{"event":"batch","args":[[1,{"x":{"$bin":"Cg=="}},[{"$bin":"FQ=="},{"$bin":"FA=="}]]]}`)
+
+		// Data that looks like a placeholder does not come beside binary values.
+		collect(`42["u",` + p0 + `]`)
+		collect(`451-["u",`+p0+`]`, 30)
+		a.Expect(`42["batch",[` + p0 + `]]`)
+		collect(`42["u",{"\u005fplaceholder":true}]`)
+		a.Expect(`451-["batch",[`+p0+`]]`, "b:1e")
+		collect(`42["u",2]`)
+		time.Sleep(101 * time.Millisecond)
+		a.Expect(`42["batch",[{"\u005fplaceholder":true},2]]`)
+
+		// A packet has ten.
+		for i := range byte(6) {
+			collect(`452-["u",[`+p0+`,`+p1+`]]`, i, i)
+		}
+		if got := a.Next(); !strings.HasPrefix(got, `4510-["batch",[[`) {
+			t.Errorf("a full batch: %s", got)
+		}
+		for i := range 10 {
+			a.Expect(fmt.Sprintf("b:%02x", i/2))
+		}
+		time.Sleep(101 * time.Millisecond)
+		a.Expect(`452-["batch",[[`+p0+`,`+p1+`]]]`, "b:05", "b:05")
+		m.Each(func(use string, bytes int64) {
+			if use == budget.Batches.String() && bytes != 0 {
+				t.Errorf("%d bytes are held for batches", bytes)
+			}
+		})
 	})
 }
 

@@ -30,24 +30,58 @@ type collectors struct {
 type collector struct {
 	from     *Socket
 	emission Emission
-	json     []byte // the array so far, its end missing
-	cost     int    // bytes beside it
+	array    parser.Builder // the array so far, its end missing
+	size     int            // bytes of the items
+	cost     int            // bytes beside them
 	items    int
+	bin      int  // binary values of the items
+	literal  bool // an item looks as if it had binary values, see parser.LooksBinary
 	timer    *time.Timer
 }
 
-// collect adds item, one JSON value, to the batch that e names. The array goes
-// out when window has passed since its first item, or when it is full.
-func (n *Namespace) collect(from *Socket, window time.Duration, e Emission, item []byte) *Refusal {
-	if r := n.payAhead(nil, from, &e, len(item)); r != nil {
+// fits reports whether item can go into the same packet as those before it.
+func (c *collector) fits(item parser.Args, literal bool) bool {
+	bin := c.bin + len(item.Bin)
+	return bin <= parser.MaxAttachments && (bin == 0 || !literal && !c.literal)
+}
+
+func (c *collector) add(item parser.Args, literal bool) {
+	separator := byte(',')
+	if c.items == 0 {
+		separator = '['
+	}
+	c.array.JSON = append(c.array.JSON, separator)
+	c.array.AddRaw(item.JSON, item.Bin)
+	c.items++
+	c.size += item.Len()
+	c.bin += len(item.Bin)
+	c.literal = c.literal || literal
+}
+
+func (c *collector) isFull() bool {
+	return c.items >= maxCollected || c.size >= maxCollectedBytes || c.bin == parser.MaxAttachments
+}
+
+// collect adds item, one value, to the batch that e names. The array goes out
+// when window has passed since its first item, when it is full, or when an item
+// comes that cannot go into one packet with those before it. collect keeps item.
+func (n *Namespace) collect(from *Socket, window time.Duration, e Emission, item parser.Args) *Refusal {
+	if r := n.payAhead(nil, from, &e, item.Len()); r != nil {
 		return r
 	}
 	e.paid = true
 	key := collectorKey(from, window, &e)
+	literal := len(item.Bin) == 0 && parser.LooksBinary(item.JSON)
 	cs := &n.collectors
 	cs.mu.Lock()
 	c := cs.open[key]
-	if cs.bytes+len(item) > maxCollecting || c == nil && len(cs.open) >= maxCollectors {
+	for c != nil && !c.fits(item, literal) {
+		cs.mu.Unlock()
+		n.emitCollected(key, c)
+		cs.mu.Lock()
+		c = cs.open[key]
+	}
+	if cs.bytes+item.Len() > maxCollecting || c == nil && len(cs.open) >= maxCollectors {
 		cs.mu.Unlock()
 		return &Refusal{Code: Busy, Message: "Too many batches are open"}
 	}
@@ -60,11 +94,10 @@ func (n *Namespace) collect(from *Socket, window time.Duration, e Emission, item
 		}
 		cs.open[key] = c
 	}
-	c.json = append(append(c.json, ','), item...)
-	cs.bytes += len(item)
-	n.hub.engine.Hold(budget.Batches, len(item))
-	c.items++
-	full := c.items >= maxCollected || len(c.json) >= maxCollectedBytes
+	c.add(item, literal)
+	cs.bytes += item.Len()
+	n.hub.engine.Hold(budget.Batches, item.Len())
+	full := c.isFull()
 	cs.mu.Unlock()
 	if full {
 		n.emitCollected(key, c)
@@ -81,14 +114,17 @@ func (n *Namespace) emitCollected(key string, c *collector) {
 		return
 	}
 	delete(cs.open, key)
-	size := len(c.json) - c.items // less the commas
-	cs.bytes -= size
-	n.hub.engine.Hold(budget.Batches, -size-c.cost)
+	cs.bytes -= c.size
+	n.hub.engine.Hold(budget.Batches, -c.size-c.cost)
 	cs.mu.Unlock()
 
 	c.timer.Stop()
-	c.json[0] = '['
-	c.emission.Args = parser.Args{JSON: append(c.json, ']')}
+	c.array.JSON = append(c.array.JSON, ']')
+	var err error
+	if c.emission.Args, err = c.array.Args(); err != nil { // no item got in that could cause it
+		n.hub.log().Error("a batch is lost", "event", c.emission.Event, "error", err)
+		return
+	}
 	b := engine.NewBatch()
 	defer b.Flush()
 	n.send(b, c.from, &c.emission) // paid: not refused

@@ -130,3 +130,20 @@ func BenchmarkBuilder(b *testing.B) {
 		}
 	}
 }
+
+func TestLooksBinary(t *testing.T) {
+	for json, want := range map[string]bool{
+		`1`:                             false,
+		`"_placeholder"`:                false,
+		`{"_placeholder":false}`:        false,
+		`{"a":"\u0061"}`:                false,
+		`{"_placeholder":true}`:         true,
+		placeholder0:                    true,
+		`[{"x":{"_placeholder":true}}]`: true,
+		`{"\u005fplaceholder":true}`:    true,
+	} {
+		if got := LooksBinary([]byte(json)); got != want {
+			t.Errorf("%s: %v", json, got)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package parser
 
 import (
+	"bytes"
 	"strconv"
 
 	"github.com/caddy-realtime/realtime/internal/rawjson"
@@ -109,6 +110,17 @@ func checkPlaceholders(json []byte, n int) error {
 		seen[p.num] = true
 		i = p.end
 	}
+}
+
+// LooksBinary reports whether JSON text without binary values has an object
+// that says it is a placeholder. It is plain data, and cannot stand beside
+// binary values: clients would take it for one.
+func LooksBinary(json []byte) bool {
+	if !bytes.Contains(json, []byte(mark)) && !bytes.Contains(json, []byte(`\u`)) {
+		return false
+	}
+	_, found, err := nextPlaceholder(json, 0)
+	return found || err != nil
 }
 
 // appendPlaceholder appends the placeholder for binary value num, with the key
