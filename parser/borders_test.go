@@ -22,6 +22,7 @@ func TestPacketsAtTheBorderOfALimitAreTaken(t *testing.T) {
 		"arguments":                  {SocketIO, `2["a"` + args(64) + `]`, `2["a"` + args(65) + `]`},
 		"arguments of a plain frame": {PlainJSON, `{"event":"a","args":[0` + args(63) + `]}`, `{"event":"a","args":[0` + args(64) + `]}`},
 		"bytes of a namespace":       {SocketIO, `0/` + name(127), `0/` + name(128)},
+		"namespace of a plain frame": {PlainJSON, `{"connect":"/` + name(127) + `"}`, `{"connect":"/` + name(128) + `"}`},
 		"bytes of a name":            {PlainJSON, `{"event":"` + name(128) + `"}`, `{"event":"` + name(129) + `"}`},
 		"acknowledgement id":         {PlainJSON, `{"ack":9007199254740991}`, `{"ack":9007199254740992}`},
 		"digits of a ping":           {PlainJSON, `{"ping":` + strings.Repeat("1", 32) + `}`, `{"ping":` + strings.Repeat("1", 33) + `}`},
@@ -35,6 +36,31 @@ func TestPacketsAtTheBorderOfALimitAreTaken(t *testing.T) {
 				t.Errorf("%s: %.80s: %v, %v", border, in, done, err)
 			}
 		}
+	}
+}
+
+func TestAsManyBinaryValuesAsAllowedAreTaken(t *testing.T) {
+	const two = `{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}`
+	for limit, want := range map[int]bool{2: true, 1: false} {
+		d := SocketIO.NewDecoder(Limits{Attachments: limit})
+		var p Packet
+		_, err := d.Decode([]byte(`52-["a",`+two+`]`), false, &p)
+		for range 2 {
+			if err == nil {
+				_, err = d.Decode([]byte{1}, true, &p)
+			}
+		}
+		if want != (err == nil) {
+			t.Errorf("two of at most %d: %v", limit, err)
+		}
+	}
+}
+
+func TestARefusedPacketHoldsItsNames(t *testing.T) {
+	d := SocketIO.NewDecoder(Limits{})
+	head := `51-/chat,["name"` + strings.Repeat(",0", 65) + `,{"_placeholder":true,"num":0}]`
+	if _, err := d.Decode([]byte(head), false, new(Packet)); err != nil || d.Held() != len("/chat"+"name") {
+		t.Errorf("%d bytes are held, %v", d.Held(), err)
 	}
 }
 
