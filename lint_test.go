@@ -122,6 +122,29 @@ func TestShadowedHandlers(t *testing.T) {
 	})
 }
 
+func TestAuthWithoutHandlerInFront(t *testing.T) {
+	const block = "realtime {\nauth caddy\n}"
+	const login = "basic_auth {\nann $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\n"
+	for name, tc := range map[string]struct {
+		body   string
+		warned bool
+	}{
+		"nothing":            {block, true},
+		"other handlers":     {"encode gzip\nheader X y\n" + block, true},
+		"a login":            {login + block, false},
+		"a login outside":    {login + "route {\n" + block + "\n}", false},
+		"a login afterwards": {"route {\n" + block + "\n" + login + "}", true},
+		"another method":     {"realtime {\n}", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := routeWarnings(t, quiet(site(freePort(t), tc.body)))
+			if warned := strings.Contains(got, "auth caddy: no handler before"); warned != tc.warned {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
 // routeWarnings are what the routes of a Caddyfile are warned of.
 func routeWarnings(t *testing.T, caddyfile string) string {
 	t.Helper()

@@ -2,11 +2,13 @@ package realtime
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/rules"
 )
 
@@ -19,21 +21,30 @@ func lintRoutes(routes caddyhttp.RouteList) []rules.Warning {
 	return l.warnings
 }
 
-type routeLint struct{ warnings []rules.Warning }
+type routeLint struct {
+	warnings []rules.Warning
+	front    bool // a handler before may have found out who the request is from
+}
 
 // walk follows routes that requests come to after the handlers in before, and
 // returns those and the ones that take all below their paths here.
 func (l *routeLint) walk(routes caddyhttp.RouteList, before []*Handler) []*Handler {
 	for _, route := range routes {
-		inside := slices.Clip(before)
+		front, inside := l.front, slices.Clip(before)
 		for _, m := range route.Handlers {
 			switch m := m.(type) {
 			case *Handler:
 				l.check(m, inside)
+				l.checkFront(m)
 				inside = append(inside, m)
 			case *caddyhttp.Subroute:
 				inside = l.walk(m.Routes, inside)
+			default:
+				l.front = l.front || mayIdentify(m)
 			}
+		}
+		if route.Terminal { // what follows is for other requests
+			l.front = front
 		}
 		for _, h := range inside[len(before):] {
 			if letsThrough(route, h) {
@@ -51,6 +62,35 @@ func (l *routeLint) check(h *Handler, before []*Handler) {
 			l.warnings = append(l.warnings, rules.Warning{Where: h.title(), Text: text})
 			return
 		}
+	}
+}
+
+// checkFront warns of auth caddy where nothing before could find an identity.
+func (l *routeLint) checkFront(h *Handler) {
+	needs := func(n hub.NamespaceConfig) bool {
+		_, front := n.Auth.(*Front)
+		return front
+	}
+	if !l.front && slices.ContainsFunc(h.generation.config.Namespaces, needs) {
+		l.warnings = append(l.warnings, rules.Warning{Where: h.title(), Text: "auth caddy: no handler before this block finds out who a request is from, so that every client is refused or anonymous; add one, such as basic_auth"})
+	}
+}
+
+// mayIdentify reports whether a handler may set the identity of a request: one
+// for that, one that sets any placeholder, or one that Caddy does not ship.
+func mayIdentify(m caddyhttp.MiddlewareHandler) bool {
+	t := reflect.TypeOf(m)
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	const shipped = "github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	switch path := t.PkgPath(); path {
+	case shipped:
+		return t.Name() == "Invoke" // of routes that are elsewhere
+	case shipped + "/caddyauth", shipped + "/map":
+		return true
+	default:
+		return !strings.HasPrefix(path, shipped+"/")
 	}
 }
 
