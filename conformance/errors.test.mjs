@@ -156,7 +156,7 @@ describe("refused events", () => {
     INVALID: [["read", { text: "b" }], "Not an a"],
     FORBIDDEN: [["guarded"], "Not yours"],
     TOO_LARGE: [["read", { text: "x".repeat(70_000) }], "Arguments too large"],
-    LIMIT: [["join", ["a", "b", "c", "d"]], "Too many rooms"],
+    LIMIT: [["join", ["a", "b", "c", "d"]], "Too many rooms: at most 3"],
     BUSY: [["slowly", "key"], "Too many events are waiting", (s) => Array.from({ length: 65 }, () => s.emit("slowly", "key"))],
     TIMEOUT: [["unanswered"], "No answer in time"],
     RATE_LIMITED: [["rarely"], "Too many requests", (s) => s.emit("rarely")],
