@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/internal/testenv"
 )
 
 var still = engine.Config{PingInterval: time.Hour, PingTimeout: time.Hour}
@@ -120,7 +121,7 @@ func BenchmarkEcho(b *testing.B) {
 
 // What happens for every message allocates nothing.
 func TestNoAllocs(t *testing.T) {
-	if raceEnabled {
+	if testenv.Race {
 		t.Skip("the race detector empties pools at random")
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the pools keep what they have

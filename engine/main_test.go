@@ -6,12 +6,10 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -21,34 +19,11 @@ import (
 
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/internal/siotest"
+	"github.com/caddy-realtime/realtime/internal/testenv"
 )
 
 // TestMain fails if a goroutine of the engine outlives the tests.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	http.DefaultClient.CloseIdleConnections()
-	if left := leaked(10 * time.Second); code == 0 && left != "" {
-		fmt.Fprintf(os.Stderr, "leaked goroutines:\n%s\n", left)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func leaked(patience time.Duration) string {
-	buf := make([]byte, 1<<20)
-	for end := time.Now().Add(patience); ; {
-		var left []string
-		for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(g, "realtime/engine.") {
-				left = append(left, g)
-			}
-		}
-		if len(left) == 0 || time.Now().After(end) {
-			return strings.Join(left, "\n\n")
-		}
-		runtime.Gosched()
-	}
-}
+func TestMain(m *testing.M) { testenv.Main(m, "realtime/engine") }
 
 // echo sends every message back and notes what happens.
 type echo struct {

@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/internal/hubtest"
+	"github.com/caddy-realtime/realtime/internal/testenv"
 )
 
 // doing is a policy that does what clients say: "join" and "leave" a room,
@@ -178,7 +179,7 @@ func joinMany(p *hubtest.Peer, n int) {
 
 // A broadcast allocates its message, and nothing for a member.
 func TestBroadcastAllocs(t *testing.T) {
-	if raceEnabled {
+	if testenv.Race {
 		t.Skip("the race detector empties pools at random")
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the pools keep what they have

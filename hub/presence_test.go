@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/internal/siotest"
+	"github.com/caddy-realtime/realtime/internal/testenv"
 )
 
 // announcing is a hub whose clients say what they are called.
@@ -339,9 +340,10 @@ func deaf(t *testing.T, n *siotest.Network, packets ...string) net.Conn {
 	return c
 }
 
-// TestAnnouncementsAreBounded: what announcements cost in a hub of crowd users,
+// TestAnnouncementsAreBounded: what announcements cost in a hub of many users,
 // of whom one comes and goes ten times a second, and then all of them at once.
 func TestAnnouncementsAreBounded(t *testing.T) {
+	const crowd = 10_000 / testenv.Slowdown
 	synctest.Test(t, func(t *testing.T) {
 		c := announcing(hub.PresenceConfig{})
 		c.Engine.PingInterval = 24 * time.Hour

@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/internal/siotest"
+	"github.com/caddy-realtime/realtime/internal/testenv"
 	"github.com/caddy-realtime/realtime/recovery"
 )
 
@@ -371,7 +372,7 @@ func TestRecoveryMemory(t *testing.T) {
 // What a lost socket keeps is what is counted for it: neither what came with
 // CONNECT, nor what had not arrived, nor its connection.
 func TestLostSocketsAreCounted(t *testing.T) {
-	if raceEnabled {
+	if testenv.Race {
 		t.Skip("the race detector takes memory of its own")
 	}
 	auth := `40{"name":"` + strings.Repeat("x", 900_000) + `"}`

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/internal/hubtest"
+	"github.com/caddy-realtime/realtime/internal/testenv"
 	"github.com/caddy-realtime/realtime/parser"
 	"github.com/caddy-realtime/realtime/rules"
 )
@@ -98,7 +99,7 @@ func BenchmarkWay(b *testing.B) {
 
 // An event allocates no more than way says.
 func TestWayAllocs(t *testing.T) {
-	if raceEnabled {
+	if testenv.Race {
 		t.Skip("the race detector empties pools at random")
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the pools keep what they have

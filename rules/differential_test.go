@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/caddy-realtime/realtime/internal/rawjson"
+	"github.com/caddy-realtime/realtime/internal/testenv"
 	"github.com/caddy-realtime/realtime/rules"
 )
 
@@ -88,7 +89,7 @@ var samples = []string{
 
 func TestConditionsAsCEL(t *testing.T) {
 	all := conditions()
-	if slowdown > 1 {
+	if testenv.Race {
 		all = all[:300]
 	}
 	exprs, sets := usable(all)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/testenv"
 	"github.com/caddy-realtime/realtime/rules"
 )
 
@@ -138,8 +139,8 @@ func TestFunctionsAreLinear(t *testing.T) {
 			}
 			read := false
 			for _, args := range sizes {
-				took, r := quickest(slowdown*20*time.Millisecond, set, args)
-				if took > slowdown*20*time.Millisecond {
+				took, r := quickest(testenv.Slowdown*20*time.Millisecond, set, args)
+				if took > testenv.Slowdown*20*time.Millisecond {
 					t.Errorf("%s: %s takes %v", name, expr, took)
 				}
 				read = read || r == nil || !strings.Contains(r.Cause.Error(), "reads too much")
@@ -188,12 +189,12 @@ func TestHostile(t *testing.T) {
 		`{` + strings.TrimSuffix(repeat(`"k":1,`, 10000), ",") + `}`, repeat("1,", 20000) + "1",
 	} {
 		for _, bins := range [][][]byte{nil, {[]byte("x")}} {
-			took := shortest(slowdown*100*time.Millisecond, func() {
+			took := shortest(testenv.Slowdown*100*time.Millisecond, func() {
 				c := newCall("test", args)
 				c.args.Bin = bins
 				c.run(t, set)
 			})
-			if took > slowdown*100*time.Millisecond {
+			if took > testenv.Slowdown*100*time.Millisecond {
 				t.Errorf("%s takes %v", short(args), took)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/testenv"
 	"github.com/caddy-realtime/realtime/rules"
 )
 
@@ -202,7 +203,7 @@ func TestSchemaIsBounded(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			set := schemaSet(t, test.schema)
-			bound := 20 * time.Millisecond * slowdown
+			bound := 20 * time.Millisecond * testenv.Slowdown
 			best, refusal := quickest(bound, set, test.args)
 			if best > bound {
 				t.Errorf("took %v", best)

@@ -13,9 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -31,36 +29,14 @@ import (
 	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/internal/guard"
 	"github.com/caddy-realtime/realtime/internal/siotest"
+	"github.com/caddy-realtime/realtime/internal/testenv"
 	"github.com/caddy-realtime/realtime/parser"
 )
 
 const crowd = 1000
 
 // TestMain fails if a goroutine outlives the tests.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if left := leaked(10 * time.Second); code == 0 && left != "" {
-		fmt.Fprintf(os.Stderr, "leaked goroutines:\n%s\n", left)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func leaked(patience time.Duration) string {
-	buf := make([]byte, 1<<20)
-	for end := time.Now().Add(patience); ; {
-		var left []string
-		for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(g, "realtime/engine.") || strings.Contains(g, "realtime/hub.") {
-				left = append(left, g)
-			}
-		}
-		if len(left) == 0 || time.Now().After(end) {
-			return strings.Join(left, "\n\n")
-		}
-		runtime.Gosched()
-	}
-}
+func TestMain(m *testing.M) { testenv.Main(m, "realtime/engine", "realtime/hub") }
 
 // A scenario brings somebody to one place.
 type scenario struct {

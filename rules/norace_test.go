@@ -1,8 +1,0 @@
-//go:build !race
-
-package rules_test
-
-// slowdown is what the race detector costs, for tests that measure time.
-const slowdown = 1
-
-const raceEnabled = false
