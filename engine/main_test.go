@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/internal/siotest"
 	"github.com/caddy-realtime/realtime/internal/testenv"
+	"github.com/caddy-realtime/realtime/internal/wsclient"
 )
 
 // TestMain fails if a goroutine of the engine outlives the tests.
@@ -262,23 +263,14 @@ func (s *site) upgrade(query string, header ...string) (w *ws, status int, body 
 		s.t.Fatalf("dial: %v", err)
 	}
 	s.t.Cleanup(func() { nc.Close() })
-	lines := append([]string{
-		"GET /engine.io/?" + query + " HTTP/1.1", "Host: " + s.host, "Connection: Upgrade", "Upgrade: websocket",
-		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-	}, header...)
-	if _, err := io.WriteString(nc, strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
-		s.t.Fatalf("handshake: %v", err)
-	}
 	r := bufio.NewReader(nc)
-	resp, err := http.ReadResponse(r, nil)
+	resp, err := wsclient.Handshake(nc, r, s.host, "/engine.io/?"+query, header...)
 	if err != nil {
 		s.t.Fatalf("handshake: %v", err)
 	}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		b, _ := io.ReadAll(resp.Body)
 		body = string(b)
-	} else if got := resp.Header.Get("Sec-WebSocket-Accept"); got != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
-		s.t.Fatalf("Sec-WebSocket-Accept: %q", got)
 	}
 	return &ws{s.t, nc, r, resp.Header}, resp.StatusCode, body
 }
@@ -292,23 +284,7 @@ func (s *site) session() *ws {
 }
 
 // frame is a masked frame as clients send it.
-func frame(first byte, payload []byte) []byte {
-	f := []byte{first}
-	switch n := len(payload); {
-	case n < 126:
-		f = append(f, 0x80|byte(n))
-	case n < 1<<16:
-		f = append(f, 0x80|126, byte(n>>8), byte(n))
-	default:
-		f = binary.BigEndian.AppendUint64(append(f, 0x80|127), uint64(n))
-	}
-	mask := [4]byte{1, 2, 3, 4}
-	f = append(f, mask[:]...)
-	for i, c := range payload {
-		f = append(f, c^mask[i%4])
-	}
-	return f
-}
+func frame(first byte, payload []byte) []byte { return wsclient.AppendFrame(nil, first, payload) }
 
 func (w *ws) write(b []byte) {
 	w.t.Helper()
@@ -323,39 +299,12 @@ func (w *ws) send(text string) { w.t.Helper(); w.write(frame(0x81, []byte(text))
 func (w *ws) next() (first byte, payload []byte) {
 	w.t.Helper()
 	w.conn.SetReadDeadline(time.Now().Add(30 * time.Second))
-	first, payload, err := w.read()
+	first, payload, err := wsclient.ReadFrame(w.r)
 	var ne net.Error
 	if errors.As(err, &ne) && ne.Timeout() {
 		w.t.Fatal("nothing came within 30s")
 	}
 	return first, payload
-}
-
-func (w *ws) read() (first byte, payload []byte, err error) {
-	var head [2]byte
-	if _, err := io.ReadFull(w.r, head[:]); err != nil {
-		return 0, nil, err
-	}
-	size := uint64(head[1])
-	switch size {
-	case 126:
-		var b [2]byte
-		if _, err := io.ReadFull(w.r, b[:]); err != nil {
-			return 0, nil, err
-		}
-		size = uint64(binary.BigEndian.Uint16(b[:]))
-	case 127:
-		var b [8]byte
-		if _, err := io.ReadFull(w.r, b[:]); err != nil {
-			return 0, nil, err
-		}
-		size = binary.BigEndian.Uint64(b[:])
-	}
-	payload = make([]byte, size)
-	if _, err := io.ReadFull(w.r, payload); err != nil {
-		return 0, nil, err
-	}
-	return head[0], payload, nil
 }
 
 // text reads a text message.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/internal/budget"
+	"github.com/caddy-realtime/realtime/internal/wsclient"
 )
 
 // upload sends n messages of 10 KB.
@@ -71,7 +72,7 @@ func TestUploadOutlivesPings(t *testing.T) {
 		w := s.session()
 		go func() {
 			for { // pings
-				if _, _, err := w.read(); err != nil {
+				if _, _, err := wsclient.ReadFrame(w.r); err != nil {
 					return
 				}
 			}

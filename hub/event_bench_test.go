@@ -2,7 +2,6 @@ package hub_test
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/internal/budget"
+	"github.com/caddy-realtime/realtime/internal/wsclient"
 )
 
 // BenchmarkEvent is one event that is sent on to a room of one other, without
@@ -72,16 +72,14 @@ func dialRaw(tb testing.TB, address string) net.Conn {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { c.Close() })
-	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", wsPath)
-	if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != 101 {
-		tb.Fatal(resp, err)
+	if err := wsclient.Open(c, bufio.NewReader(c), "x", wsPath); err != nil {
+		tb.Fatal(err)
 	}
 	c.Write(masked("40"))
 	return c
 }
 
-// masked is a short text frame as a client sends it, with a mask of zeros.
+// masked is a text frame as a client sends it.
 func masked(text string) []byte {
-	return append([]byte{0x81, 0x80 | byte(len(text)), 0, 0, 0, 0}, text...)
+	return wsclient.AppendFrame(nil, wsclient.Text, text)
 }

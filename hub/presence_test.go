@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/internal/siotest"
 	"github.com/caddy-realtime/realtime/internal/testenv"
+	"github.com/caddy-realtime/realtime/internal/wsclient"
 )
 
 // announcing is a hub whose clients say what they are called.
@@ -328,12 +330,13 @@ func deaf(t *testing.T, n *siotest.Network, packets ...string) net.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go io.Copy(io.Discard, c) //nolint:errcheck // ends with the connection
-	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: mem\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", wsPath)
-	synctest.Wait()
+	r := bufio.NewReaderSize(c, 512)
+	if err := wsclient.Open(c, r, "mem", wsPath); err != nil {
+		t.Fatal(err)
+	}
+	go r.WriteTo(io.Discard) //nolint:errcheck // ends with the connection
 	for _, p := range packets {
-		frame := append([]byte{0x81, 0x80 | byte(len(p)), 0, 0, 0, 0}, p...) // a mask of zeros
-		if _, err := c.Write(frame); err != nil {
+		if _, err := c.Write(wsclient.AppendFrame(nil, wsclient.Text, p)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -3,7 +3,7 @@
 package main
 
 import (
-	"bytes"
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/caddy-realtime/realtime/internal/wsclient"
 )
 
 // conn is one WebSocket (RFC 6455). What it reads lies in the crowd's buffer;
@@ -26,14 +28,11 @@ type conn struct {
 }
 
 const (
-	finalText = 0x80 | 1
-	opText    = 1
-	opClose   = 8
-	opPing    = 9
-	finalPong = 0x80 | 10
-	masked    = 0x80
-	length16  = 126
-	length64  = 127
+	opText   = 1
+	opClose  = 8
+	opPing   = 9
+	length16 = 126
+	length64 = 127
 )
 
 // open connects and upgrades one more connection, and greets the server.
@@ -88,26 +87,11 @@ func (c *crowd) dial(i int) (fd int, rest []byte, err error) {
 }
 
 func upgrade(tcp net.Conn, host, path string) (rest []byte, err error) {
-	_, err = fmt.Fprintf(tcp, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", path, host)
-	if err != nil {
+	r := bufio.NewReader(tcp)
+	if err := wsclient.Open(tcp, r, host, path); err != nil {
 		return nil, err
 	}
-	var answer []byte
-	buf := make([]byte, 4096)
-	for {
-		n, err := tcp.Read(buf)
-		answer = append(answer, buf[:n]...)
-		if head, rest, ok := bytes.Cut(answer, []byte("\r\n\r\n")); ok {
-			if !bytes.HasPrefix(head, []byte("HTTP/1.1 101 ")) {
-				return nil, fmt.Errorf("refused: %q", answer)
-			}
-			return rest, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w after %q", err, answer)
-		}
-	}
+	return r.Peek(r.Buffered())
 }
 
 // read takes what has come, through buf; false if the connection has ended.
@@ -132,7 +116,7 @@ func (c *conn) take(data []byte) bool {
 		case opText:
 			c.crowd.protocol.receive(c, payload)
 		case opPing:
-			c.frame(finalPong, payload)
+			c.frame(wsclient.Pong, payload)
 		case opClose:
 			return false
 		}
@@ -167,20 +151,11 @@ func cutFrame(data []byte) (op byte, payload, rest []byte, ok bool) {
 	return data[0] & 0x0f, data[head:end], data[end:], true
 }
 
-func (c *conn) send(message []byte) { c.frame(finalText, message) }
+func (c *conn) send(message []byte) { c.frame(wsclient.Text, message) }
 
 // frame sends a frame whose mask is zero: the payload is as it is.
 func (c *conn) frame(first byte, payload []byte) {
-	out := append(c.unsent, first)
-	switch n := len(payload); {
-	case n < length16:
-		out = append(out, masked|byte(n))
-	case n <= 0xffff:
-		out = binary.BigEndian.AppendUint16(append(out, masked|length16), uint16(n))
-	default:
-		out = binary.BigEndian.AppendUint64(append(out, masked|length64), uint64(n))
-	}
-	c.unsent = append(append(out, 0, 0, 0, 0), payload...)
+	c.unsent = append(wsclient.AppendHeader(c.unsent, first, len(payload)), payload...)
 	c.flush()
 }
 

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddy-realtime/realtime/internal/wsclient"
 )
 
 // abusers lets one abuser of each kind at the server, and compares what 1,000
@@ -261,7 +263,7 @@ func (a *abuser) pour(c *client, turn int) error {
 	var out []byte
 	n := 0
 	add := func(packet string) {
-		out = append(appendFrame(out, opText, len(packet)), packet...)
+		out = append(wsclient.AppendHeader(out, wsclient.Text, len(packet)), packet...)
 		n++
 	}
 	switch a.kind {

@@ -8,15 +8,15 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/caddy-realtime/realtime/internal/wsclient"
 )
 
 // target is where clients connect to, and how.
@@ -39,11 +39,6 @@ type client struct {
 	writing sync.Mutex
 	out     []byte // guarded by writing
 }
-
-// refusal is an answer that is no WebSocket.
-type refusal struct{ status string }
-
-func (r refusal) Error() string { return "refused: " + r.status }
 
 // connectTimeout is the stock client's.
 const connectTimeout = 20 * time.Second
@@ -116,26 +111,12 @@ func (c *client) upgrade(t target) error {
 	if err := c.conn.SetDeadline(time.Now().Add(connectTimeout)); err != nil {
 		return err
 	}
-	host, from := cmp.Or(t.host, t.addr), ""
+	var from []string
 	if t.from != "" {
-		from = "X-Forwarded-For: " + t.from + "\r\n"
+		from = []string{"X-Forwarded-For: " + t.from}
 	}
-	_, err := fmt.Fprintf(c.conn, "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: %s\r\n%s"+
-		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", host, from)
-	if err != nil {
+	if err := wsclient.Open(c.conn, c.in, cmp.Or(t.host, t.addr), "/socket.io/?EIO=4&transport=websocket", from...); err != nil {
 		return err
-	}
-	line, err := c.in.ReadString('\n')
-	if err != nil {
-		return err
-	}
-	if !strings.HasPrefix(line, "HTTP/1.1 101 ") {
-		return refusal{strings.TrimSpace(line)}
-	}
-	for len(strings.TrimSpace(line)) > 0 {
-		if line, err = c.in.ReadString('\n'); err != nil {
-			return err
-		}
 	}
 	return c.conn.SetDeadline(time.Time{})
 }
@@ -156,40 +137,20 @@ func (c *client) reset() {
 func (c *client) send(packet string) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	c.out = appendFrame(c.out[:0], opText, len(packet))
-	c.out = append(c.out, packet...)
+	c.out = append(wsclient.AppendHeader(c.out[:0], wsclient.Text, len(packet)), packet...)
 	_, err := c.conn.Write(c.out)
 	return err
-}
-
-const (
-	opText   = 1
-	opBinary = 2
-	opClose  = 8
-)
-
-// appendFrame appends the header of a masked frame, whose mask is zero.
-func appendFrame(p []byte, op byte, size int) []byte {
-	switch {
-	case size < 126:
-		p = append(p, 0x80|op, 0x80|byte(size))
-	case size < 1<<16:
-		p = binary.BigEndian.AppendUint16(append(p, 0x80|op, 0x80|126), uint16(size))
-	default:
-		p = binary.BigEndian.AppendUint64(append(p, 0x80|op, 0x80|127), uint64(size))
-	}
-	return append(p, 0, 0, 0, 0)
 }
 
 // receive returns the next packet, of a long one as much as the buffer holds,
 // and answers pings. The packet is good until the next call.
 func (c *client) receive() ([]byte, error) {
 	for {
-		op, p, err := c.frame()
+		first, p, err := c.frame()
 		switch {
 		case err != nil:
 			return nil, err
-		case op == opClose:
+		case first == wsclient.Close:
 			return nil, io.EOF
 		case len(p) == 1 && p[0] == '2':
 			if err := c.send("3"); err != nil {
@@ -201,32 +162,18 @@ func (c *client) receive() ([]byte, error) {
 	}
 }
 
-func (c *client) frame() (op byte, p []byte, err error) {
+func (c *client) frame() (first byte, p []byte, err error) {
 	if _, err := c.in.Discard(c.rest); err != nil {
 		return 0, nil, err
 	}
 	c.rest = 0
-	h, err := c.in.Peek(2)
+	first, size, err := wsclient.ReadHeader(c.in)
 	if err != nil {
-		return 0, nil, err
-	}
-	op, length, size := h[0]&15, 2, int(h[1]&127)
-	if size >= 126 {
-		length = 4 + (size-126)*6
-		if h, err = c.in.Peek(length); err != nil {
-			return 0, nil, err
-		}
-		size = 0
-		for _, b := range h[2:] {
-			size = size<<8 | int(b)
-		}
-	}
-	if _, err := c.in.Discard(length); err != nil {
 		return 0, nil, err
 	}
 	p, err = c.in.Peek(min(size, c.in.Size()))
 	c.rest = size
-	return op, p, err
+	return first, p, err
 }
 
 // await receives until a packet has the prefix.

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"strings"
+	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddy-realtime/realtime/internal/wsclient"
 )
 
 // crowd is clients that come back as the stock client does.
@@ -108,7 +110,7 @@ func read(_ context.Context, c *client) error {
 }
 
 func (c *crowd) count(err error) {
-	if r := (refusal{}); errors.As(err, &r) && strings.Contains(r.status, "503") {
+	if r := (wsclient.Refused{}); errors.As(err, &r) && r.Status == http.StatusServiceUnavailable {
 		c.refused.Add(1)
 	} else {
 		c.failed.Add(1)

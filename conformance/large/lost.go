@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/caddy-realtime/realtime/internal/wsclient"
 )
 
 // lost has 400 clients of each kind lose their connections, after they made the
@@ -135,6 +137,6 @@ func beginPacketAndLeave(c *client) error {
 		return err
 	}
 	const size = 300_000
-	_, err = c.conn.Write(append(appendFrame(nil, opBinary, size), make([]byte, size)...))
+	_, err = c.conn.Write(append(wsclient.AppendHeader(nil, wsclient.Binary, size), make([]byte, size)...))
 	return err
 }

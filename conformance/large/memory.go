@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddy-realtime/realtime/internal/wsclient"
 )
 
 // What is broadcast: 10 KB, 200 times a second, to those in the room. These
@@ -158,7 +160,7 @@ func askAndIgnore(ctx context.Context, c *client) error {
 
 // beginFrame begins a frame of 900 KB, and sends a third.
 func beginFrame(ctx context.Context, c *client) error {
-	if _, err := c.conn.Write(append(appendFrame(nil, opText, 900_000), make([]byte, 300_000)...)); err != nil {
+	if _, err := c.conn.Write(append(wsclient.AppendHeader(nil, wsclient.Text, 900_000), make([]byte, 300_000)...)); err != nil {
 		return err
 	}
 	return read(ctx, c)
@@ -171,7 +173,7 @@ func beginPacket(ctx context.Context, c *client) error {
 		return err
 	}
 	const size = 300_000
-	if _, err := c.conn.Write(append(appendFrame(nil, opBinary, size), make([]byte, size)...)); err != nil {
+	if _, err := c.conn.Write(append(wsclient.AppendHeader(nil, wsclient.Binary, size), make([]byte, size)...)); err != nil {
 		return err
 	}
 	return read(ctx, c)

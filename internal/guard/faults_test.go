@@ -6,8 +6,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -30,6 +28,7 @@ import (
 	"github.com/caddy-realtime/realtime/internal/guard"
 	"github.com/caddy-realtime/realtime/internal/siotest"
 	"github.com/caddy-realtime/realtime/internal/testenv"
+	"github.com/caddy-realtime/realtime/internal/wsclient"
 	"github.com/caddy-realtime/realtime/parser"
 )
 
@@ -304,12 +303,9 @@ func (w *world) open(path string) (*client, error) {
 		return nil, err
 	}
 	c := &client{conn: conn, r: bufio.NewReaderSize(conn, 512), joined: make(chan struct{}), over: make(chan struct{}), news: make(chan struct{}, 1), other: make(chan string, 10)}
-	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: mem\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path)
-	resp, err := http.ReadResponse(c.r, nil)
-	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+	if err := wsclient.Open(conn, c.r, "mem", path); err != nil {
 		conn.Close()
-		return nil, errors.Join(err, errors.New("no WebSocket"))
+		return nil, err
 	}
 	go c.read()
 	w.t.Cleanup(func() { conn.Close(); <-c.over })
@@ -451,7 +447,7 @@ func (c *client) raw(p string) {
 }
 
 func (c *client) write(text string) {
-	c.raw("\x81" + string([]byte{0x80 | byte(len(text))}) + "\x00\x00\x00\x00" + text) // below 126 bytes; the mask is zero
+	c.raw(string(wsclient.AppendFrame(nil, wsclient.Text, text)))
 }
 
 func (c *client) read() {
@@ -459,8 +455,8 @@ func (c *client) read() {
 	defer c.conn.Close()
 	last := 0
 	for {
-		op, p, err := c.next()
-		if err != nil || op == 8 && !c.stays.Load() {
+		first, p, err := wsclient.ReadFrame(c.r)
+		if err != nil || first == wsclient.Close && !c.stays.Load() {
 			return
 		}
 		text := string(p)
@@ -487,24 +483,6 @@ func (c *client) read() {
 			}
 		}
 	}
-}
-
-// next reads a frame as servers send it.
-func (c *client) next() (op byte, p []byte, err error) {
-	var head [4]byte
-	if _, err = io.ReadFull(c.r, head[:2]); err != nil {
-		return 0, nil, err
-	}
-	size := int(head[1])
-	if size == 126 {
-		if _, err = io.ReadFull(c.r, head[2:]); err != nil {
-			return 0, nil, err
-		}
-		size = int(binary.BigEndian.Uint16(head[2:]))
-	}
-	p = make([]byte, size)
-	_, err = io.ReadFull(c.r, p)
-	return head[0] & 15, p, err
 }
 
 // awaits waits until n messages have come; false if it was closed before.

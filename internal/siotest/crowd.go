@@ -2,13 +2,11 @@ package siotest
 
 import (
 	"bufio"
-	"encoding/binary"
-	"errors"
-	"fmt"
 	"net"
-	"net/http"
 	"sync/atomic"
 	"testing"
+
+	"github.com/caddy-realtime/realtime/internal/wsclient"
 )
 
 // Crowd is WebSocket clients that discard what they get, and count it: for
@@ -28,12 +26,9 @@ func NewCrowd(t testing.TB) *Crowd { return &Crowd{t: t, reached: make(chan stru
 // does not wait for the first frame.
 func (c *Crowd) Open(conn net.Conn, path string) {
 	c.t.Helper()
-	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: mem\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path)
 	r := bufio.NewReaderSize(conn, 2<<10)
-	resp, err := http.ReadResponse(r, nil)
-	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-		c.t.Fatalf("opening %s: %v %v", path, resp, err)
+	if err := wsclient.Open(conn, r, "mem", path); err != nil {
+		c.t.Fatalf("opening %s: %v", path, err)
 	}
 	read := make(chan struct{})
 	go func() {
@@ -62,22 +57,10 @@ func (c *Crowd) Wait(n int64) {
 	}
 }
 
-// discardFrame reads a frame as servers send it: without a mask.
 func discardFrame(r *bufio.Reader) error {
-	head, err := r.Peek(2)
-	if err != nil {
-		return err
+	_, size, err := wsclient.ReadHeader(r)
+	if err == nil {
+		_, err = r.Discard(size)
 	}
-	size := 2 + int(head[1])
-	switch head[1] {
-	case 126:
-		if head, err = r.Peek(4); err != nil {
-			return err
-		}
-		size = 4 + int(binary.BigEndian.Uint16(head[2:]))
-	case 127:
-		return errors.New("a frame of more than 64 KB")
-	}
-	_, err = r.Discard(size)
 	return err
 }
