@@ -181,6 +181,12 @@ func duration(s string) (caddy.Duration, error) {
 	return caddy.Duration(v), nil
 }
 
+// nanoseconds are those of a positive duration.
+func nanoseconds(s string) (int, error) {
+	v, err := duration(s)
+	return int(v), err
+}
+
 // maxAmount is what JSON, into which Caddy translates a Caddyfile, carries as
 // it is. No machine has as much.
 const maxAmount = min(1<<53, math.MaxInt)

@@ -130,6 +130,7 @@ func claim(h httpcaddyfile.Helper, handler *Handler) error {
 //			connections_per_user off|<n>
 //			events               off|<n>/s [burst <n>]
 //			bytes                off|<size>/s [burst <size>]
+//			cpu                  off|<duration>/s [burst <duration>]
 //			fanout               off|<size>/s [burst <size>]
 //			rooms                off|<n>
 //			outbox               off|<size>

@@ -220,7 +220,7 @@ func (h *Handler) build(ctx caddy.Context) (*generation, error) {
 			SessionsPerIP:    limits.ConnectionsPerIP,
 			ConnectRate:      limits.ConnectRate.budget(),
 			Accept:           limits.Accept.budget(),
-			Bytes:            limits.Bytes.budget(),
+			Rates:            limits.rates(),
 			Outbox:           limits.Outbox,
 			Memory:           limits.Memory,
 			Compression:      h.Compression,
@@ -232,8 +232,6 @@ func (h *Handler) build(ctx caddy.Context) (*generation, error) {
 		Namespaces:         namespaces,
 		RoomsPerSocket:     limits.Rooms,
 		ConnectionsPerUser: limits.ConnectionsPerUser,
-		Events:             limits.Events.budget(),
-		Fanout:             limits.Fanout.budget(),
 		Recovery:           h.Recovery.config(limits.Memory),
 		Logger:             log,
 	}}, nil

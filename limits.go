@@ -43,23 +43,24 @@ type Limits struct {
 	ConnectionsPerUser int `json:"connections_per_user,omitempty"`
 
 	// The packets that one connection may send: events, acknowledgements,
-	// CONNECTs; an event whose rule joins several rooms counts for each. Events
-	// beyond are refused with RATE_LIMITED; a client that goes on with other
-	// packets is closed. All connections of a user together, or of the
-	// anonymous ones of an address, may send ten times as many. Default: 100 a
-	// second, burst 200.
+	// CONNECTs; an event whose rule joins several rooms counts for each. A
+	// connection that is beyond this limit, or one of the next three, is slowed:
+	// its next message is read when the limit allows it. Nothing is lost or
+	// refused, and what others send reaches the client as always. All connections
+	// of a user together, or of the anonymous ones of an address, may use ten
+	// times as much. Default: 100 a second, burst 200.
 	Events Rate `json:"events,omitzero"`
 
-	// The bytes that are read from one connection; what it sends beyond waits
-	// until more may be read. Ten times that for a user, as above. Default:
-	// 256000 a second, burst 4000000.
+	// The bytes that are read from one connection. Default: 256000 a second,
+	// burst 4000000.
 	Bytes Rate `json:"bytes,omitzero"`
 
+	// The time that rules and schemas may take for the events of one connection.
+	// Default: 20ms a second, burst 500ms.
+	CPU TimeRate `json:"cpu,omitzero"`
+
 	// The bytes that the events of one connection may cause to be sent, to all
-	// receivers together; emit and broadcast beyond are refused with
-	// RATE_LIMITED. Ten times that for a user, as above. One message is always
-	// sent after a pause, of any size. Default: 20000000 a second, burst
-	// 100000000.
+	// receivers together. Default: 20000000 a second, burst 100000000.
 	Fanout Rate `json:"fanout,omitzero"`
 
 	// The number of rooms one socket may be in. Default: 128.
@@ -96,6 +97,18 @@ type Rate struct {
 	Burst int `json:"burst,omitempty"`
 }
 
+// TimeRate is an allowance of time that comes back.
+type TimeRate struct {
+	// How much comes back in a second. Negative: no limit.
+	PerSecond caddy.Duration `json:"per_second"`
+
+	// How much may be saved. Default: what comes back in a second.
+	Burst caddy.Duration `json:"burst,omitempty"`
+}
+
+// inNanoseconds is the same as a Rate.
+func (r TimeRate) inNanoseconds() Rate { return Rate{int(r.PerSecond), int(r.Burst)} }
+
 func (r Rate) check() error {
 	switch {
 	case r.Burst < 0:
@@ -129,7 +142,8 @@ func (l *Limits) check() error {
 		name string
 		Rate
 	}{
-		{"connect_rate", l.ConnectRate}, {"accept", l.Accept}, {"events", l.Events}, {"bytes", l.Bytes}, {"fanout", l.Fanout},
+		{"connect_rate", l.ConnectRate}, {"accept", l.Accept}, {"events", l.Events}, {"bytes", l.Bytes},
+		{"cpu", l.CPU.inNanoseconds()}, {"fanout", l.Fanout},
 	} {
 		if err := rate.check(); err != nil {
 			return fmt.Errorf("limits: %s: %w", rate.name, err)
@@ -154,6 +168,9 @@ func (l *Limits) orDefaults() Limits {
 	c.ConnectionsPerUser = max(cmp.Or(c.ConnectionsPerUser, 20), 0)
 	c.Events = c.Events.or(Rate{PerSecond: 100, Burst: 200})
 	c.Bytes = c.Bytes.or(Rate{PerSecond: 256_000, Burst: 4_000_000})
+	if c.CPU.PerSecond == 0 {
+		c.CPU = TimeRate{PerSecond: caddy.Duration(20 * time.Millisecond), Burst: caddy.Duration(500 * time.Millisecond)}
+	}
 	c.Fanout = c.Fanout.or(Rate{PerSecond: 20_000_000, Burst: 100_000_000})
 	if c.Rooms < 0 {
 		c.Rooms = math.MaxInt
@@ -169,6 +186,16 @@ func (l *Limits) orDefaults() Limits {
 		c.Handshake = caddy.Duration(10 * 365 * 24 * time.Hour)
 	}
 	return c
+}
+
+// rates are the allowances of one connection.
+func (l *Limits) rates() budget.Rates {
+	return budget.Rates{
+		budget.Events: l.Events.budget(),
+		budget.Bytes:  l.Bytes.budget(),
+		budget.CPU:    l.CPU.inNanoseconds().budget(),
+		budget.Fanout: l.Fanout.budget(),
+	}
 }
 
 // autoConnections leaves files for the rest of the server: proxied requests,
@@ -220,6 +247,7 @@ var limitOptions = options[*Limits]{
 	"accept":               rateLimit(func(l *Limits) *Rate { return &l.Accept }, positive),
 	"events":               rateLimit(func(l *Limits) *Rate { return &l.Events }, positive),
 	"bytes":                rateLimit(func(l *Limits) *Rate { return &l.Bytes }, size),
+	"cpu":                  (*Limits).unmarshalCPU,
 	"fanout":               rateLimit(func(l *Limits) *Rate { return &l.Fanout }, size),
 	"rooms":                limit(func(l *Limits) *int { return &l.Rooms }, count),
 	"outbox":               limit(func(l *Limits) *int { return &l.Outbox }, sizeOrOff),
@@ -251,6 +279,15 @@ func rateLimit(field func(*Limits) *Rate, amount func(string) (int, error)) func
 		}
 		return nil
 	}
+}
+
+func (l *Limits) unmarshalCPU(d *caddyfile.Dispenser) error {
+	r, err := rateArgs(d.RemainingArgs(), nanoseconds)
+	if err != nil {
+		return d.Errf("limits: cpu: %w", err)
+	}
+	l.CPU = TimeRate{caddy.Duration(r.PerSecond), caddy.Duration(r.Burst)}
+	return nil
 }
 
 // autoOr takes auto for the default.

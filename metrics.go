@@ -31,7 +31,7 @@ func newMetrics() *metrics {
 		namespaces:  desc("namespaces", "Namespaces that exist, those made by a pattern among them."),
 		rooms:       desc("rooms", "Rooms in all namespaces, without those of one socket or user."),
 		handshakes:  desc("handshakes_total", "First requests of clients.", "result"),
-		exhausted:   desc("budget_exhausted_total", "How often a limit said no.", "kind"),
+		exhausted:   desc("budget_exhausted_total", "Clients that a limit has refused or slowed.", "kind"),
 		recoveries:  desc("recoveries_total", "Attempts to recover a socket.", "result"),
 		unread:      desc("outbox_oldest_seconds", "Age of the oldest message that a client has not taken; it is watched where there is a backlog."),
 		generations: desc("generations", "Configurations in force: 1, for a moment of a reload 2."),

@@ -30,6 +30,7 @@ var notOfNamespaces = map[string]string{
 	"accept":             "the node",
 	"events":             "a connection",
 	"bytes":              "a connection",
+	"cpu":                "a connection",
 	"fanout":             "a connection",
 	"outbox":             "a connection",
 	"handshake":          "a connection",

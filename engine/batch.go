@@ -27,10 +27,11 @@ const (
 // and must Flush. No lock that a Receiver takes may be held across Flush.
 type Batch struct {
 	dirty  []*Session
-	queued int     // messages since the last write
-	inputs int     // connections that were served since the last write
-	now    instant // when the input arrived that is being handled; 0: none is
-	full   bool    // a session that can be written has more queued than is good for memory
+	queued int           // messages since the last write
+	inputs int           // connections that were served since the last write
+	now    instant       // when the input arrived that is being handled; 0: none is
+	cost   time.Duration // what the present message takes of its account, in the time in which that comes back
+	full   bool          // a session that can be written has more queued than is good for memory
 
 	// The bytes of gathered, for the next session that has the same to write,
 	// as all members of a room do.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unicode/utf8"
 
 	"github.com/caddy-realtime/realtime/internal/budget"
@@ -37,21 +39,27 @@ type conn struct {
 	ending  atomic.Bool   // the peer sends no more: read until the end shows
 
 	// Owned by the reader, of which there is one at a time.
-	unpaid  int32 // bytes of input that pause has not counted
-	probing bool  // the upgrade that it is for is not complete
-	discard bool  // what comes after a violation means nothing
-	fresh   bool  // a message was completed by this input
-	timed   bool  // the session waits for the rest of a message
+	turn    instant       // when it may go on; 0: it need not wait
+	cost    time.Duration // what its last message took of its account, in the time in which that comes back
+	unpaid  int32         // bytes of input that pay has not counted
+	probing bool          // the upgrade that it is for is not complete
+	discard bool          // what comes after a violation means nothing
+	fresh   bool          // a message was completed by this input
+	timed   bool          // the session waits for the rest of a message
 	partial *partial
 
 	// Guarded by the session's mu.
-	resume     instant // when to read again; 0: nobody pauses
+	resume     instant // when to read again; 0: it does not rest
+	rested     instant // when it began to rest
 	peerClosed bool
 }
 
-// partial is the input that is not a complete message yet.
+// partial is the input that was read and not handled yet.
 type partial struct {
-	rest       []byte // of a frame
+	buf        []byte // frames
+	off        int    // what is handled of buf
+	behind     bool   // complete frames are among the rest: they come before anything else is read
+	end        error  // what ended the reading meanwhile
 	message    []byte // the fragments so far
 	held       int    // bytes that are counted as memory
 	op         byte   // of the message; 0: none has begun
@@ -74,7 +82,7 @@ func newConn(nc net.Conn, s *Session, windowBits int) *conn {
 		// counted, not in the kernel, which would grow to megabytes. The
 		// kernel doubles the figure. An error leaves things as they are.
 		_ = tcp.SetWriteBuffer(128 << 10)
-		if !s.config.Bytes.Off() {
+		if !s.config.Rates[budget.Bytes].Off() {
 			// What is read later waits at the client, not in the kernel.
 			_ = tcp.SetReadBuffer(128 << 10)
 		}
@@ -85,9 +93,16 @@ func newConn(nc net.Conn, s *Session, windowBits int) *conn {
 // start begins to read.
 func (c *conn) start() {
 	c.polled = true
-	if !c.session.server.poller.watch(c) {
+	behind := c.behind()
+	if behind {
+		c.reading.Store(served) // by resume
+	}
+	switch p := &c.session.server.poller; {
+	case !p.watch(c):
 		c.polled = false
 		go c.readAll()
+	case behind && !c.secure:
+		p.resume(c)
 	}
 }
 
@@ -135,8 +150,15 @@ func (c *conn) readAll() {
 func (c *conn) readOnce(buf []byte) (goOn bool) {
 	b := NewBatch()
 	defer b.Flush()
+	switch {
+	case c.pause(b):
+		return false
+	case c.behind():
+		return c.catchUp(b)
+	}
 	goOn, _ = c.readBy(b, buf)
-	return goOn && !c.pause(b)
+	c.pay(b)
+	return goOn
 }
 
 // readBy reads and handles what came, on a connection that may have a read
@@ -165,24 +187,30 @@ const (
 )
 
 // serve reads what is there and handles it. A connection that rests may be
-// served by somebody else already when serve returns.
+// served by another worker already when serve returns.
 func (c *conn) serve(b *Batch) outcome {
 	for turn, began := 0, instant(0); turn < readTurns; turn++ {
-		in, off := c.buffer(b.slab)
-		n, err := b.try.read(c, in[off:])
-		if n == 0 && err == nil {
-			return toWait
-		}
-		if !c.take(b, in[:off+n], err) {
-			return toEnd
-		}
-		short := n < len(in)-off && !c.ending.Load()
-		c.unpaid += int32(n)
 		if c.pause(b) {
 			return toRest
 		}
-		if short {
-			return toWait // a short read took everything: epoll(7)
+		if c.behind() {
+			if !c.catchUp(b) {
+				return toEnd
+			}
+		} else {
+			in, off := c.buffer(b.slab)
+			n, err := b.try.read(c, in[off:])
+			if n == 0 && err == nil {
+				return toWait
+			}
+			c.unpaid += int32(n)
+			if !c.take(b, in[:off+n], err) {
+				return toEnd
+			}
+			c.pay(b)
+			if !c.behind() && n < len(in)-off && !c.ending.Load() {
+				return toWait // a short read took everything: epoll(7)
+			}
 		}
 		if began == 0 {
 			began = b.now
@@ -196,43 +224,48 @@ func (c *conn) serve(b *Batch) outcome {
 // buffer returns where to read to: behind what there is of an incomplete
 // frame.
 func (c *conn) buffer(buf []byte) (in []byte, off int) {
-	if c.partial == nil || len(c.partial.rest) == 0 {
+	if c.partial == nil || len(c.partial.buf) == 0 || c.partial.behind {
 		return buf, 0
 	}
-	rest := c.partial.rest
+	rest := c.partial.buf
 	if len(rest) <= len(buf)/2 {
 		return buf, copy(buf, rest)
 	}
 	// A large frame grows where it is, with what really arrived.
 	if len(rest) == cap(rest) {
 		rest = append(rest, 0)[:len(rest)]
-		c.partial.rest = rest
+		c.partial.buf = rest
 	}
 	return rest[:cap(rest)], len(rest)
 }
 
-// take handles the input in data, and err, which ended the reading. It
-// reports whether to go on.
+// behind reports whether there are complete frames that were read and not
+// handled, for which it was not the client's turn.
+func (c *conn) behind() bool { return c.partial != nil && c.partial.behind }
+
+// catchUp handles the frames that it is behind with, at least one. It reports
+// whether to go on.
+func (c *conn) catchUp(b *Batch) (goOn bool) { return c.take(b, nil, nil) }
+
+// take handles the input in data, after what it is behind with, and err, which
+// ended the reading. It reports whether to go on.
 func (c *conn) take(b *Batch, data []byte, err error) (goOn bool) {
 	s := c.session
-	s.enter()
-	defer s.leave(b)
+	if !c.probing { // an upgrade feeds no receiver, and a POST may be waiting for it
+		s.enter()
+		defer s.leave(b)
+	}
 	defer s.server.caught("receiver", s)
-	goOn = true
 	b.now = s.server.now()
-	if len(data) > 0 && !c.discard {
-		s.mu.Lock()
-		s.touchLocked()
-		s.mu.Unlock()
-		c.discard = true // in case of a panic
-		guard.Fault("receiver")
-		used, bad := c.consume(b, data)
-		c.discard = false
-		if bad != nil {
-			c.drop()
-			return c.refuse(bad)
+	if bad := c.handle(b, data); bad != nil {
+		c.drop()
+		return c.refuse(bad)
+	}
+	if p := c.partial; p != nil {
+		p.end = cmp.Or(p.end, err)
+		if err = p.end; p.behind {
+			return true
 		}
-		c.keep(data[used:])
 	}
 	if err != nil {
 		c.drop()
@@ -242,46 +275,104 @@ func (c *conn) take(b *Batch, data []byte, err error) (goOn bool) {
 	return true
 }
 
-// consume handles the complete frames in data.
-func (c *conn) consume(b *Batch, data []byte) (used int, err error) {
-	limit := c.session.config.MaxPayload
-	for {
+// handle handles frames of what it is behind with or, if that is nothing, of
+// data. What was read while it is behind waits, too.
+func (c *conn) handle(b *Batch, data []byte) (bad error) {
+	s, behind := c.session, c.behind()
+	switch {
+	case c.discard:
+		return nil
+	case len(data) > 0:
+		s.mu.Lock()
+		s.touchLocked()
+		s.mu.Unlock()
+		if behind { // crypto/tls had it already
+			c.partial.buf = append(c.partial.buf, data...)
+			c.holdPartial(c.partial)
+			return nil
+		}
+	case behind:
+		data = c.partial.buf[c.partial.off:]
+	default:
+		return nil
+	}
+	c.discard = true // in case of a panic
+	guard.Fault("receiver")
+	used, behind, bad := c.consume(b, data)
+	c.discard = false
+	if bad == nil {
+		c.keep(data[used:], behind)
+	}
+	return bad
+}
+
+// consume handles the complete frames in data, or so many as it is the client's
+// turn for: then it is behind.
+func (c *conn) consume(b *Batch, data []byte) (used int, behind bool, err error) {
+	limit, began, probing := c.session.config.MaxPayload, b.now, c.probing
+	for i := 0; ; i++ {
 		h, err := parseHeader(data[used:], limit, c.deflate.negotiated())
 		if err == errShortHeader {
-			return used, nil
+			return used, false, nil
 		}
 		if err != nil {
-			return used, err
+			return used, false, err
 		}
 		start := used + h.length
 		if len(data)-start < h.size {
-			return used, nil
+			return used, false, nil
+		}
+		if i > 0 && (probing && !c.probing || !c.mayGoOn(b, i, began)) {
+			return used, true, nil
 		}
 		payload := data[start : start+h.size]
 		used = start + h.size
 		unmask(payload, h.mask)
+		b.cost = 0
 		if err := c.frame(b, h, payload); err != nil {
-			return used, err
+			return used, false, err
 		}
+		c.cost = b.cost
 	}
 }
 
-// keep keeps the incomplete frame that input ended with, and watches that a
-// begun message is completed in time.
-func (c *conn) keep(rest []byte) {
+// framesUnasked is how many frames are handled between two looks at the clock.
+// What takes long tells so itself, see Spend.
+const framesUnasked = 16
+
+// mayGoOn reports whether c may handle another frame in its turn, which has begun
+// then: so that one that sends many at once does not keep a worker for all.
+func (c *conn) mayGoOn(b *Batch, handled int, began instant) bool {
+	s := c.session
+	if handled%framesUnasked == 0 {
+		b.now = max(b.now, s.server.now())
+	}
+	return c.probing || b.now <= began+turnTime && !(s.owes(b.now) && s.isOpen())
+}
+
+// keep keeps the frames that were not handled, and watches that a begun message
+// is completed in time.
+func (c *conn) keep(rest []byte, behind bool) {
 	defer c.holdPartial(c.partial)
-	if len(rest) > 0 {
-		if c.partial == nil {
-			c.partial = &partial{}
+	switch p := c.partial; {
+	case p != nil && behind && p.behind: // rest is the end of its buf
+		p.off = len(p.buf) - len(rest)
+	case len(rest) > 0:
+		if p == nil {
+			p = &partial{}
+			c.partial = p
 		}
-		c.partial.rest = append(c.partial.rest[:0], rest...)
-	} else if c.partial != nil {
-		c.partial.rest = nil
-		if c.partial.op == 0 {
+		p.buf, p.off = append(p.buf[:0], rest...), 0
+	case p != nil:
+		p.buf, p.off = nil, 0
+		if p.op == 0 && p.end == nil {
 			c.partial = nil
 		}
 	}
-	begun := c.partial != nil
+	if c.partial != nil {
+		c.partial.behind = behind
+	}
+	begun := c.partial != nil && !behind
 	fresh := c.fresh
 	c.fresh = false
 	if begun == c.timed && !(begun && fresh) || c.probing {
@@ -302,7 +393,7 @@ func (c *conn) holdPartial(was *partial) {
 		grown, was.held = -was.held, 0
 	}
 	if p := c.partial; p != nil {
-		p.held = cap(p.rest) + cap(p.message)
+		p.held = cap(p.buf) + cap(p.message)
 		grown += p.held
 	}
 	if grown != 0 {

@@ -156,8 +156,9 @@ func (s *Session) sayLocked(f *Frames) {
 // goroutine does.
 func (s *Session) endLocked(reason Reason, how ending) {
 	s.state, s.reason, s.ending = closing, reason, how
-	if s.post != nil && s.post.ended != nil {
-		close(s.post.ended)
+	if s.delay != nil {
+		close(s.delay.ended)
+		s.delay = nil
 	}
 	s.resumeLocked(never)
 	s.endPollingLocked()

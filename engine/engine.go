@@ -84,7 +84,7 @@ type Config struct {
 	SessionsPerIP    int            // open sessions of one address; beyond: 503; 0: no limit
 	ConnectRate      budget.Rate    // handshakes of one address; beyond: 503; default: no limit
 	Accept           budget.Rate    // handshakes of all; beyond: 503; default: no limit
-	Bytes            budget.Rate    // input of one session, tenfold of those that share an account; beyond, it is read later; default: no limit
+	Rates            budget.Rates   // what one session may use up, tenfold those that share an account; beyond, its input is read later; default: no limits
 	Outbox           int            // bytes of backlog of one session; one message always fits; default 4,000,000
 	Memory           int            // bytes that clients may make the process hold: at 80 % nobody new comes in, at 100 % the largest backlogs are closed; default: no limit
 	UsedMemory       *budget.Memory // counts them; taken by NewServer only; default: one of its own

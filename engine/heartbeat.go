@@ -15,6 +15,7 @@ const (
 	calm     pulse = iota // no ping is unanswered
 	pinged                // one is. By pingLocked
 	extended              // and the wait for its answer was prolonged, once. By touchLocked
+	slowed                // its answer may lie behind input that we read later: pings go on. By slowLocked
 )
 
 func (s *Server) now() instant { return instant(time.Since(s.start)) }
@@ -41,16 +42,37 @@ func (s *Session) touchLocked() {
 	}
 }
 
-// pong notes the answer to a ping; the next one is due an interval from now.
-// Unasked pongs are accepted.
+// slowLocked notes that the client is not read before t: the wait for a pong is
+// prolonged, and pings go on meanwhile, since the client leaves without them.
+func (s *Session) slowLocked(t instant) {
+	if s.pulse != calm {
+		s.pulse = slowed
+		s.beat = max(s.beat, t+instant(s.config.PingTimeout))
+	}
+}
+
+// pong notes the answer to a ping; the next ping is due an interval from now, or
+// sooner if the answer was read so late that the client would leave before. Pongs
+// that are unasked, or answer earlier pings, are accepted.
 func (s *Session) pong() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.pulse != calm {
+	if s.unanswered == 1 {
 		s.answered = s.pinged
 	}
+	s.unanswered = max(s.unanswered-1, 0)
+	if s.kind == PlainText {
+		s.unanswered = 0 // one pong may answer several pings: RFC 6455 section 5.5.3
+	}
+	now := s.server.now()
+	switch s.pulse {
+	case calm:
+		return
+	case slowed:
+		now = min(now, s.pinged+instant(s.config.PingTimeout/2))
+	}
 	s.pulse = calm
-	s.beat = s.server.now() + instant(s.config.PingInterval)
+	s.beat = now + instant(s.config.PingInterval)
 	s.scheduleLocked()
 }
 
@@ -86,31 +108,45 @@ func (s *Session) check(b *Batch) {
 	if due(s.upgradeDue) {
 		s.dropProbeLocked(emptyClose)
 	}
+	resting := s.restingLocked()
 	switch {
-	case due(s.closeDue):
+	case due(s.closeDue) && (s.leaving || !resting):
 		s.closeLocked(ForcedClose)
-	case due(s.inputDue):
+	case due(s.inputDue) && !resting:
 		s.deafenLocked(TransportError, emptyClose) // an answer would be taken for the rest of a frame
 	case s.marked > 0 && due(s.stalled):
 		s.cutLocked(SlowConsumer)
 	case due(s.beat) && s.pulse != calm:
 		s.failLocked(PingTimeout, closeNoStatus)
-	case due(s.beat):
+	case due(s.beat), due(s.nextPingLocked()):
 		s.pingLocked(b, now)
 	}
 	s.scheduleLocked()
 }
 
+// nextPingLocked is when a client that is read later gets another ping, although
+// it has not answered the last; 0: never.
+func (s *Session) nextPingLocked() instant {
+	if s.pulse != slowed {
+		return 0
+	}
+	return s.pinged + instant(s.config.PingInterval)
+}
+
 // pingLocked queues a ping. The wait for its answer begins at the moment it
 // was due, unless we are so late that it would be unfair.
 func (s *Session) pingLocked(b *Batch, now instant) {
-	s.pulse, s.pinged = pinged, now
-	s.beat = max(s.beat, now-instant(2*s.config.tick())) + instant(s.config.PingTimeout)
-	switch {
-	case s.ws != nil:
-		s.excuseLocked(s.ws.resume)
-	case s.post != nil:
-		s.excuseLocked(s.post.until)
+	if s.pulse == calm {
+		s.pulse = pinged
+		s.beat = max(s.beat, now-instant(2*s.config.tick())) + instant(s.config.PingTimeout)
+	}
+	s.pinged = now
+	s.unanswered++
+	if s.ws != nil && s.ws.resume > 0 {
+		s.slowLocked(s.ws.resume)
+	}
+	if s.delay != nil {
+		s.slowLocked(s.delay.until)
 	}
 	f := pingPacket
 	if s.kind == PlainText {
@@ -129,8 +165,14 @@ func (s *Session) scheduleLocked() {
 	}
 	if s.state == open {
 		earliest(s.beat)
-		earliest(s.closeDue)
-		earliest(s.inputDue)
+		earliest(s.nextPingLocked())
+		resting := s.restingLocked()
+		if s.leaving || !resting {
+			earliest(s.closeDue)
+		}
+		if !resting {
+			earliest(s.inputDue)
+		}
 		earliest(s.upgradeDue)
 		if s.marked > 0 {
 			earliest(s.stalled)

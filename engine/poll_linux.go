@@ -109,7 +109,7 @@ func (p *poller) wakeLocked(c *conn) {
 	case c.secure:
 		go c.readArrived() // workers must not wait for the rest of a record
 	default:
-		p.server.workers.ready(c)
+		p.server.ready(c)
 	}
 }
 
@@ -118,7 +118,7 @@ func (p *poller) resume(c *conn) {
 	if c.secure {
 		go c.readRested()
 	} else {
-		p.server.workers.ready(c)
+		p.server.ready(c)
 	}
 }
 

@@ -264,9 +264,11 @@ func (q *request) post() {
 	buf := bodies.Get().(*bytes.Buffer)
 	defer bodies.Put(buf)
 	buf.Reset()
-	q.hold()
+	if q.r.ContentLength != 1 { // else it is a pong, or the end
+		s.await(0, maxDelay, true)
+	}
 	err := q.readBody(buf)
-	s.spend(nil, buf.Len())
+	s.Spend(nil, budget.Bytes, buf.Len())
 	switch {
 	case err == nil && s.payload(p, buf.Bytes()):
 		q.awaitLastPoll()
@@ -286,11 +288,9 @@ var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // post is a POST whose body is being read, or one that has closed the session
 // and waits for its last GET.
 type post struct {
-	rc    *http.ResponseController
-	ended chan struct{} // closed with the session, or by its last GET; nil unless the POST waits for that
-	until instant       // when its wait is over; 0: it does not wait
-
-	overlapped bool // another came meanwhile
+	rc         *http.ResponseController
+	ended      chan struct{} // closed by the session's last GET; nil unless the POST waits for that
+	overlapped bool          // another came meanwhile
 }
 
 // startPost notes that a POST is being read; it is nil if there must not be one.
@@ -375,36 +375,86 @@ func (q *request) destroy() {
 
 // payload hands the packets of a POST to the receiver; not, if another one came
 // meanwhile. The next may begin when this one has its turn, no sooner: it could
-// overtake.
+// overtake. It returns when all are handled, however long their client has to
+// wait for its turn; if an upgrade begins meanwhile, it leaves the rest to a
+// goroutine, since the client upgrades only when it has got its answer.
 func (s *Session) payload(p *post, body []byte) (alone bool) {
 	b := NewBatch()
-	defer b.Flush()
 	s.enter()
+	rest, alone := s.packets(b, p, body)
+	if rest == nil {
+		s.leave(b)
+		b.Flush()
+		return alone
+	}
+	done := make(chan struct{})
+	s.mu.Lock()
+	s.rest = done
+	s.mu.Unlock()
+	go s.finishPayload(b, bytes.Clone(rest), done)
+	return true
+}
+
+// finishPayload handles the rest of a payload, with input held, which it
+// releases. Then it closes done.
+func (s *Session) finishPayload(b *Batch, rest []byte, done chan<- struct{}) {
+	defer s.server.caught("payload", s)
+	defer close(done)
+	defer b.Flush()
 	defer s.leave(b)
+	guard.Fault("payload")
+	s.server.Hold(budget.Input, len(rest))
+	defer s.server.Hold(budget.Input, -len(rest))
+	s.packets(b, nil, rest)
+}
+
+// packets handles the packets of a POST. It returns those that are left when an
+// upgrade begins while they wait, nil without p; alone is as of endPost.
+func (s *Session) packets(b *Batch, p *post, body []byte) (rest []byte, alone bool) {
 	defer s.server.caught("receiver", s)
-	if alone = s.endPost(p); !alone {
-		return false
+	if p != nil && !s.endPost(p) {
+		return nil, false
 	}
 	guard.Fault("receiver")
 	b.now = s.server.now()
 	s.mu.Lock()
 	s.touchLocked()
 	s.mu.Unlock()
-	for more := true; more; {
+	for i, more := 0, true; more && s.isOpen(); i++ {
+		if i%framesUnasked == 0 {
+			b.now = s.server.now()
+		}
+		// The first has waited for its turn with the POST.
+		if (i > 0 || p == nil) && isMessage(body) && s.owes(b.now) {
+			b.write()
+			if upgrading := s.await(b.cost, 0, p != nil); upgrading {
+				return body, true
+			}
+			b.now = s.server.now()
+		}
 		var packet []byte
 		packet, body, more = bytes.Cut(body, []byte{separator})
-		if !s.isOpen() {
-			break
-		}
-		switch err := s.packet(b, packet); {
-		case err == nil:
-		case errors.Is(err, errLeft):
-			s.left()
-		case errors.Is(err, errParse):
-			s.fail(ParseError, closeNoStatus)
-		default:
-			s.fail(TransportError, closeNoStatus)
-		}
+		b.cost = 0
+		s.packetOrEnd(b, packet)
 	}
-	return true
+	return nil, true
+}
+
+// isMessage reports whether a payload begins with a message. The rest, such as
+// pongs, does not wait.
+func isMessage(body []byte) bool {
+	return len(body) > 0 && (body[0] == packetText || body[0] == packetBinary)
+}
+
+// packetOrEnd takes one packet of a POST. Input is held.
+func (s *Session) packetOrEnd(b *Batch, packet []byte) {
+	switch err := s.packet(b, packet); {
+	case err == nil:
+	case errors.Is(err, errLeft):
+		s.left()
+	case errors.Is(err, errParse):
+		s.fail(ParseError, closeNoStatus)
+	default:
+		s.fail(TransportError, closeNoStatus)
+	}
 }

@@ -51,6 +51,8 @@ type Server struct {
 	handshakes atomic.Int64 // in progress
 	wheel      wheel
 	workers    workers
+	heavy      workers
+	stints     sync.Mutex // held by the one of those in GiveWay that runs next
 	poller     poller
 	panics     guard.Panics
 	open       sync.WaitGroup // sessions whose receiver was not told of the end
@@ -79,13 +81,14 @@ func NewServer(h Handler, c Config) *Server {
 		s.memory = new(budget.Memory)
 	}
 	s.wheel.init(s)
-	s.workers.init(s)
+	s.workers.init(s, false)
+	s.heavy.init(s, true)
 	s.poller.init(s)
 	s.Update(c)
 	return s
 }
 
-// Update makes c apply to sessions that open from now on; its Bytes and
+// Update makes c apply to sessions that open from now on; its Rates and
 // Memory to all.
 func (s *Server) Update(c Config) {
 	c = c.withDefaults()
@@ -273,6 +276,7 @@ func (s *Server) Close() {
 func (s *Server) retire() {
 	s.wheel.retire()
 	s.workers.retire()
+	s.heavy.retire()
 	s.poller.retire()
 }
 

@@ -39,7 +39,7 @@ type Session struct {
 	timer timer // guarded by the wheel
 
 	account atomic.Pointer[budget.Account] // shared with others; nil: with nobody
-	bytes   budget.Bucket                  // input
+	meter   budget.Meter                   // what the client uses up
 
 	// Guarded by mu. mu is taken last: nothing but the locks of the wheel and
 	// the workers is taken, and nothing is called, while it is held.
@@ -56,10 +56,14 @@ type Session struct {
 	leaving bool  // CloseSoon was called
 	held    int32 // messages of the outbox, from head, that are counted as memory
 
-	ws    *conn // nil while the transport is polling
-	probe *conn // the WebSocket of an upgrade in progress
-	poll  *poll // the pending GET
-	post  *post // the POST that is being read
+	unanswered int32 // pings
+
+	ws    *conn         // nil while the transport is polling
+	probe *conn         // the WebSocket of an upgrade in progress
+	poll  *poll         // the pending GET
+	post  *post         // the POST that is being read
+	delay *delay        // a POST waits for the client's turn
+	rest  chan struct{} // closed when the rest of a POST that was answered is handled; nil if none was
 
 	outbox  []*Frames
 	head    int    // outbox[:head] is written
@@ -112,11 +116,12 @@ func (s *Session) Now(b *Batch) time.Duration {
 	return time.Duration(s.server.now())
 }
 
-// Silent reports whether the session is open and owes an answer to a ping.
+// Silent reports whether the session is open and owes an answer to a ping, which
+// is not for us to read.
 func (s *Session) Silent() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state == open && s.pulse != calm
+	return s.state == open && (s.pulse == pinged || s.pulse == extended)
 }
 
 func (s *Session) isOpen() bool {

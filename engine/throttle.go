@@ -8,74 +8,156 @@ import (
 )
 
 const (
-	shared  = 10               // sessions' worth of input that those with one account have together
-	maxWait = 30 * time.Second // of a POST, well below what servers wait for a body
+	shared   = 10               // sessions' worth of each rate that those with one account have together
+	maxDelay = 30 * time.Second // before the body of a POST is read: servers wait about as long for one
+	lookWait = time.Second      // between two looks whether a client still has to wait: a reload may have lifted the limit
 
 	farewellPause = 100 * time.Millisecond // between the reads of a flood whose session has ended
 
 	never instant = math.MaxInt64
 )
 
-// Charge counts n bytes of input more than the client has sent, for what it
-// costs beside reading it: so much later is more read. b may be nil.
-func (s *Session) Charge(b *Batch, n int) { s.spend(b, n) }
+// A client that has used up more than Config.Rates allow is read later. What has
+// arrived of it stays where it is: in the connection, and what was read already
+// in its buffer. Meanwhile it gets what others send it, and pings at every
+// interval; nothing ends because it had to wait.
 
-// spend counts n bytes of input and returns how long to read no more.
-func (s *Session) spend(b *Batch, n int) (wait time.Duration) {
-	r := s.server.config.Load().Bytes
+// Spend counts n of what the client uses up. If that is more than it may, its
+// next message waits. b may be nil.
+func (s *Session) Spend(b *Batch, k budget.Kind, n int) {
+	if k == budget.CPU && b != nil && b.now > 0 {
+		b.now += instant(n) // as good as a look at the clock
+	}
+	r := s.server.config.Load().Rates[k]
 	if r.Off() {
-		return 0
+		return
 	}
 	now := s.Now(b)
-	wait = s.bytes.Spend(r, n, now)
+	s.meter.Spend(k, r, n, now)
 	if a := s.Account(); a != nil {
-		wait = max(wait, a.Bytes.Spend(r.Times(shared), n, now))
+		cost := a.Spend(k, r.Times(shared), n, now)
+		if b != nil {
+			b.cost += cost
+		}
 	}
-	return wait
 }
 
-// pause reports whether the client has sent more than it may for now. The
+// SpendOf counts what a session has used up that is gone, for those it shared a
+// with.
+func (s *Server) SpendOf(a *budget.Account, k budget.Kind, n int) {
+	a.Spend(k, s.config.Load().Rates[k].Times(shared), n, time.Duration(s.now()))
+}
+
+// owes reports whether the client has used up more than it may. It is cheap as
+// long as that is not so; now may be a moment ago.
+func (s *Session) owes(now instant) bool {
+	t, a := time.Duration(now), s.Account()
+	if !s.meter.Owes(t) && (a == nil || !a.Owes(t)) {
+		return false
+	}
+	r, t := &s.server.config.Load().Rates, time.Duration(s.server.now())
+	wait, _ := s.meter.Wait(r, 1, t)
+	if wait == 0 && a != nil {
+		wait, _ = a.Wait(r, shared, t)
+	}
+	return wait > 0
+}
+
+// queue returns when the client's next message may be handled: when it owes
+// nothing and, if those that share its account do, after the messages of the
+// others that wait. cost is what its last one took of the account, in time.
+func (s *Session) queue(cost time.Duration) instant {
+	r, now := &s.server.config.Load().Rates, time.Duration(s.server.now())
+	wait, kind := s.meter.Wait(r, 1, now)
+	turn := now + wait
+	if a := s.Account(); a != nil {
+		if wait, k := a.Wait(r, shared, now); wait > 0 {
+			if t := a.Queue(now+wait, cost); t > turn {
+				turn, kind = t, k
+			}
+		}
+	}
+	if turn > now {
+		s.server.exhausted.Add(kind)
+	}
+	return instant(turn)
+}
+
+// heavy reports whether rules took long for what the client sent lately.
+func (s *Session) heavy() bool {
+	full := s.meter.Full(budget.CPU)
+	if full == 0 {
+		return false
+	}
+	r := s.server.config.Load().Rates[budget.CPU]
+	return r.Amount(full-time.Duration(s.server.now())) > float64(heavyWork)
+}
+
+// pay counts the input that was read.
+func (c *conn) pay(b *Batch) {
+	if c.unpaid > 0 {
+		before := b.cost
+		c.session.Spend(b, budget.Bytes, int(c.unpaid))
+		c.cost += b.cost - before
+		c.unpaid = 0
+	}
+}
+
+// pause reports whether c has to wait before its next message is handled. The
 // caller must not touch c any more then: the wheel gives it to another reader
 // when it may go on.
 func (c *conn) pause(b *Batch) bool {
 	s := c.session
-	n := int(c.unpaid)
-	wait := s.spend(b, n)
-	c.unpaid = 0
-	if wait == 0 || c.probing { // an upgrade has its own limit
+	switch {
+	case c.probing: // an upgrade has its own limit
+		return false
+	case c.turn == 0 && !s.owes(b.now):
 		return false
 	}
-	s.server.exhausted.Add(budget.Bytes)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.state != open {
-		if s.state == gone || n == 0 {
-			return false
-		}
-		// What it sends now means nothing, but behind it may be the answer
-		// to our close frame.
-		c.resume = s.server.now() + instant(farewellPause)
-		s.scheduleLocked()
+	now := s.server.now()
+	switch {
+	case c.turn == 0:
+		c.turn = s.queue(c.cost)
+	case !s.owes(now) || !s.isOpen():
+		c.turn = 0
+	}
+	if c.turn > now && c.rest(now) {
 		return true
 	}
-	c.resume = s.server.now() + instant(wait)
-	s.excuseLocked(c.resume)
-	if s.inputDue > 0 {
-		s.inputDue += instant(wait)
+	c.turn = 0
+	return false
+}
+
+// rest has c wait; false if nothing is left to wait for.
+func (c *conn) rest(now instant) bool {
+	s := c.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.state {
+	case open:
+		c.resume, c.rested = min(c.turn, now+instant(lookWait)), now
+		s.slowLocked(c.resume)
+	case closing:
+		// What it sends now means nothing, but behind it may be the answer
+		// to our close frame.
+		c.resume = now + instant(farewellPause)
+	case gone:
+		return false
 	}
 	s.scheduleLocked()
 	return true
 }
 
-// resumeLocked reads again from a connection whose pause is over at t. Any is
-// at never, for when the session ends or the connection does: then the reader
-// has to find that.
+// resumeLocked reads again from a connection whose pause is over at t. Pass never
+// to resume unconditionally, so that the reader notices that the session or the
+// connection has ended.
 func (s *Session) resumeLocked(t instant) {
 	c := s.ws
 	if c == nil || c.resume == 0 || c.resume > t {
 		return
 	}
 	c.resume = 0
+	s.excuseLocked(c.rested)
 	if c.polled { // and served, as far as it knows
 		s.server.poller.resume(c)
 	} else {
@@ -83,44 +165,102 @@ func (s *Session) resumeLocked(t instant) {
 	}
 }
 
-// excuseLocked prolongs the wait for a pong that may lie behind what we do not
-// read before t: an honest client that uploads is not to be taken for a dead
-// one.
-func (s *Session) excuseLocked(t instant) {
-	if s.pulse != calm {
-		s.beat = max(s.beat, t+instant(s.config.PingTimeout))
+// excuseLocked gives a client that was not read from then until now so much more
+// time for what it owes us: the rest of a message, and its CONNECT.
+func (s *Session) excuseLocked(then instant) {
+	late := s.server.now() - then
+	if s.inputDue > 0 {
+		s.inputDue += late
+	}
+	if s.closeDue > 0 && !s.leaving {
+		s.closeDue += late
 	}
 }
 
-// hold lets a POST wait until its client may send again. There is one at a
-// time, so that nothing is gained by not waiting for the answer.
-func (q *request) hold() {
-	s := q.session
-	wait := min(s.spend(nil, 0), maxWait)
-	if wait == 0 {
-		return
+// restingLocked reports whether the client has to wait until it is read.
+func (s *Session) restingLocked() bool {
+	return s.ws != nil && s.ws.resume > 0 || s.delay != nil
+}
+
+// delay is a POST that waits for its client's turn.
+type delay struct {
+	since     instant
+	until     instant       // when it looks again
+	ended     chan struct{} // closed when the session ends
+	upgrading chan struct{} // closed when an upgrade begins; nil if it waits all the same
+}
+
+// await lets a POST wait until its client's next message may be handled, at most
+// for limit if that is not 0. It returns at once if the session ends, and if
+// hurried when an upgrade is in progress: the client completes it only when the
+// POST is answered.
+func (s *Session) await(cost, limit time.Duration, hurried bool) (upgrading bool) {
+	if !s.owes(s.server.now()) {
+		return false
 	}
-	s.server.exhausted.Add(budget.Bytes)
-	ended := s.excusePost(wait)
-	timer := time.NewTimer(wait)
+	turn, now := s.queue(cost), s.server.now()
+	if limit > 0 {
+		turn = min(turn, now+instant(limit))
+	}
+	d := &delay{since: now, ended: make(chan struct{})}
+	if hurried {
+		d.upgrading = make(chan struct{})
+	}
+	defer s.endDelay(d)
+	timer := time.NewTimer(0)
 	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ended:
-	case <-q.r.Context().Done():
+	for ; now < turn && s.owes(now); now = s.server.now() {
+		wait := min(time.Duration(turn-now), lookWait)
+		if !s.setDelay(d, wait) {
+			return false
+		}
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-d.ended:
+			return false
+		case <-d.upgrading:
+			return true
+		}
 	}
+	return false
 }
 
-// excusePost prepares a POST's wait; ended is closed when the session ends.
-func (s *Session) excusePost(wait time.Duration) (ended <-chan struct{}) {
+// setDelay notes that a POST waits, for so long. It is false if the session has
+// ended.
+func (s *Session) setDelay(d *delay, wait time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := make(chan struct{})
-	if s.post == nil || s.state != open {
-		close(c)
-		return c
+	if s.state != open {
+		return false
 	}
-	s.post.ended, s.post.until = c, s.server.now()+instant(wait)
-	s.excuseLocked(s.post.until)
-	return c
+	s.delay = d
+	d.until = s.server.now() + instant(wait)
+	s.slowLocked(d.until)
+	s.scheduleLocked()
+	if s.probe != nil {
+		d.hurry()
+	}
+	return true
+}
+
+func (s *Session) endDelay(d *delay) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.delay == d {
+		s.delay = nil
+		s.excuseLocked(d.since)
+	}
+}
+
+// hurry has the POST answered although it waits.
+func (d *delay) hurry() {
+	if d.upgrading == nil {
+		return
+	}
+	select {
+	case <-d.upgrading:
+	default:
+		close(d.upgrading)
+	}
 }

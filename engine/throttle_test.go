@@ -40,7 +40,7 @@ func overAll(t *testing.T, c engine.Config, test func(t *testing.T, s *site)) {
 
 // Who sends more than he may is read more slowly; nothing is lost.
 func TestBytes(t *testing.T) {
-	c := engine.Config{Bytes: budget.Rate{PerSecond: 1e6, Burst: 200_000}}
+	c := engine.Config{Rates: budget.Rates{budget.Bytes: {PerSecond: 1e6, Burst: 200_000}}}
 	overAll(t, c, func(t *testing.T, s *site) {
 		seen := tally(s)
 		w := s.session()
@@ -66,7 +66,7 @@ func TestUploadOutlivesPings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{
 			PingInterval: time.Second, PingTimeout: 500 * time.Millisecond,
-			Bytes: budget.Rate{PerSecond: 100_000, Burst: 10_000},
+			Rates: budget.Rates{budget.Bytes: {PerSecond: 100_000, Burst: 10_000}},
 		})
 		tally(s)
 		w := s.session()
@@ -89,7 +89,7 @@ func TestUploadOutlivesPings(t *testing.T) {
 
 func TestBytesOfOneAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := crossroads(t, engine.Config{Bytes: budget.Rate{PerSecond: 10_000, Burst: 10_000}})
+		s := crossroads(t, engine.Config{Rates: budget.Rates{budget.Bytes: {PerSecond: 10_000, Burst: 10_000}}})
 		seen := tally(s)
 		began := time.Now()
 		for range 20 { // each what one may, all twice as much
@@ -108,7 +108,7 @@ func TestBytesOfOneAddress(t *testing.T) {
 
 func TestBytesOfPosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := pipe(t, engine.Config{Bytes: budget.Rate{PerSecond: 100_000, Burst: 100_000}})
+		s := pipe(t, engine.Config{Rates: budget.Rates{budget.Bytes: {PerSecond: 100_000, Burst: 100_000}}})
 		seen := tally(s)
 		q := s.poller()
 		body := "4000000" + strings.Repeat("x", 150_000-7)
@@ -138,7 +138,7 @@ func TestPostsOutlivePings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{
 			PingInterval: time.Second, PingTimeout: 500 * time.Millisecond,
-			Bytes: budget.Rate{PerSecond: 100_000, Burst: 100_000},
+			Rates: budget.Rates{budget.Bytes: {PerSecond: 100_000, Burst: 100_000}},
 		})
 		tally(s)
 		q := s.poller()
@@ -158,7 +158,7 @@ func TestPostsOutlivePings(t *testing.T) {
 
 // A pause delays no end.
 func TestCloseDuringPause(t *testing.T) {
-	c := engine.Config{Bytes: budget.Rate{PerSecond: 1, Burst: 1}}
+	c := engine.Config{Rates: budget.Rates{budget.Bytes: {PerSecond: 1, Burst: 1}}}
 	overAll(t, c, func(t *testing.T, s *site) {
 		seen := tally(s)
 		w := s.session()
@@ -180,7 +180,7 @@ func TestBytesAfterUpdate(t *testing.T) {
 		s := pipe(t, engine.Config{})
 		seen := tally(s)
 		w := s.session()
-		s.srv.Update(engine.Config{Bytes: budget.Rate{PerSecond: 10_000, Burst: 10_000}})
+		s.srv.Update(engine.Config{Rates: budget.Rates{budget.Bytes: {PerSecond: 10_000, Burst: 10_000}}})
 		began := time.Now()
 		go upload(w, 5)
 		for range 5 {
@@ -195,7 +195,7 @@ func TestBytesAfterUpdate(t *testing.T) {
 // Who goes on sending when the session has ended is not read for that: beyond
 // its allowance not at all, and its connection is closed all the same.
 func TestFloodAfterTheEnd(t *testing.T) {
-	c := engine.Config{Bytes: budget.Rate{PerSecond: 1000, Burst: 1000}}
+	c := engine.Config{Rates: budget.Rates{budget.Bytes: {PerSecond: 1000, Burst: 1000}}}
 	overAll(t, c, func(t *testing.T, s *site) {
 		w := s.session()
 		s.echo.last().Close(engine.ForcedClose)
@@ -218,13 +218,14 @@ func TestFloodAfterTheEnd(t *testing.T) {
 	})
 }
 
-// TestCharge: what a client costs beside its bytes is paid in bytes.
-func TestCharge(t *testing.T) {
+// TestSpend: a client that has used up more of anything than it may is read
+// later.
+func TestSpend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := pipe(t, engine.Config{Bytes: budget.Rate{PerSecond: 1000, Burst: 1000}})
+		s := pipe(t, engine.Config{Rates: budget.Rates{budget.Events: {PerSecond: 1, Burst: 2}}})
 		seen := tally(s)
 		w := s.session()
-		s.echo.last().Charge(nil, 5000)
+		s.echo.last().Spend(nil, budget.Events, 6)
 		began := time.Now()
 		for range 2 {
 			w.send("4 message")

@@ -56,14 +56,24 @@ func (c *conn) readSecure(first func(*Batch, []byte) bool) {
 	defer smallBuffers.Put(buf)
 	b := NewBatch()
 	defer b.Flush()
-	for read := first; read(b, buf[:]); read = c.readBurst {
-		if c.pause(b) {
+	for read := first; ; {
+		switch {
+		case c.pause(b):
 			next = toRest
 			return
+		case c.behind():
+			if !c.catchUp(b) {
+				return
+			}
+		case !read(b, buf[:]):
+			return
+		default:
+			read = c.readBurst
+			c.pay(b)
 		}
 		runtime.Gosched() // those that were told of with c add to what goes out
 		b.write()
-		for !c.arrived(b) {
+		for !c.behind() && !c.arrived(b) {
 			if c.park() {
 				next = toWait
 				return
@@ -80,7 +90,7 @@ func (c *conn) readBurst(b *Batch, buf []byte) (goOn bool) {
 		if !goOn || !c.readHeld(b, buf) {
 			return false
 		}
-		if late || turn == turnSize || c.unpaid >= readSize || !c.arrived(b) {
+		if late || c.behind() || turn == turnSize || c.unpaid >= readSize || !c.arrived(b) {
 			return true
 		}
 		_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))

@@ -130,18 +130,29 @@ func (q *request) upgradeSession() {
 	}
 }
 
-// readProbe reads until the upgrade is complete or given up. It waits while a
-// POST of the session is handled, which a worker must not.
+// readProbe reads until the upgrade is complete or given up. Then it waits until
+// the rest of a POST is handled, which a worker must not.
 func (c *conn) readProbe() {
 	defer c.session.server.caught("probe", c.session)
 	guard.Fault("probe")
 	buf := make([]byte, smallRead)
 	for c.readOnce(buf) {
 		if !c.probing {
+			if rest := c.session.unhandled(); rest != nil {
+				<-rest
+			}
 			c.start()
 			return
 		}
 	}
+}
+
+// unhandled is closed when all that the client has sent by POST is handled; nil
+// if it is already.
+func (s *Session) unhandled() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rest
 }
 
 // turnAway answers an upgrade that names another transport with a WebSocket
@@ -170,6 +181,9 @@ func (s *Session) startProbe(c *conn) bool {
 		return false
 	}
 	s.probe = c
+	if s.delay != nil {
+		s.delay.hurry()
+	}
 	s.upgradeDue = s.server.now() + instant(s.config.UpgradeTimeout)
 	s.scheduleLocked()
 	return true

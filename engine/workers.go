@@ -14,11 +14,20 @@ const (
 	turnTime = instant(time.Millisecond)
 )
 
+// A client for whose messages rules took more than heavyWork lately, less what
+// its rate has given back, is served by workers of its kind: those of the others
+// are not kept waiting. What takes longer than Stint lets others run in between.
+const (
+	heavyWork = time.Millisecond
+	Stint     = 100 * time.Microsecond
+)
+
 // workers read the connections that have input. They are few, so that their
 // grown stacks and their buffers serve everybody, and stay until the server
 // is closed.
 type workers struct {
 	server *Server
+	heavy  bool // for clients whose messages take long
 
 	mu      sync.Mutex
 	more    sync.Cond
@@ -29,9 +38,28 @@ type workers struct {
 	last    bool // no more will come
 }
 
-func (w *workers) init(s *Server) {
-	w.server = s
+func (w *workers) init(s *Server, heavy bool) {
+	w.server, w.heavy = s, heavy
 	w.more.L = &w.mu
+}
+
+// most is how many there may be. Those for what takes long leave a core to the
+// others.
+func (w *workers) most() int {
+	n := runtime.GOMAXPROCS(0)
+	if w.heavy {
+		return max(n-1, 1)
+	}
+	return max(n, 4)
+}
+
+// ready hands over a connection that has input.
+func (s *Server) ready(c *conn) {
+	if c.session.heavy() {
+		s.heavy.ready(c)
+	} else {
+		s.workers.ready(c)
+	}
 }
 
 // ready hands over a connection that has input.
@@ -43,7 +71,7 @@ func (w *workers) ready(c *conn) {
 	case w.idle > 0:
 		w.idle--
 		w.more.Signal()
-	case w.running < max(runtime.GOMAXPROCS(0), 4):
+	case w.running < w.most():
 		w.running++
 		go w.server.always("worker", w.work)
 	}
@@ -132,7 +160,7 @@ func (w *workers) turn(b *Batch, c *conn) {
 			return
 		}
 	}
-	w.ready(c)
+	w.server.ready(c)
 }
 
 // giveWay lets workers serve who has input by now, if the caller's turn, which
@@ -150,16 +178,31 @@ func (s *Server) giveWay(began, turn instant) instant {
 	return s.now()
 }
 
+// GiveWay lets others run for a moment. A Receiver calls it after each Stint of
+// work on one message, without a lock. What was queued goes out first. b may be
+// nil.
+func (s *Session) GiveWay(b *Batch) {
+	if b != nil {
+		b.write()
+	}
+	// One at a time waits to run on; the others wait for that one, so that who
+	// has input by now waits for two stints at most, however many are at it.
+	s.server.stints.Lock()
+	defer s.server.stints.Unlock()
+	s.server.poller.look()
+	runtime.Gosched()
+}
+
 // serve gives c one turn.
 func (w *workers) serve(b *Batch, c *conn) {
 	switch w.read(b, c) {
 	case toEnd:
 		w.server.poller.remove(c)
 	case toRead:
-		w.ready(c)
+		w.server.ready(c)
 	case toWait:
 		if !c.park() {
-			w.ready(c)
+			w.server.ready(c)
 		}
 	}
 }

@@ -82,7 +82,7 @@ func (o *outgoing) deliver(b *engine.Batch, s *engine.Session, c codecID) {
 
 // emit sends o from a socket, or from nobody, to the targets of e. The
 // targets are those of one moment during the call.
-func (n *Namespace) emit(b *engine.Batch, from *Socket, e *Emission, o *outgoing) *Refusal {
+func (n *Namespace) emit(b *engine.Batch, from *Socket, e *Emission, o *outgoing) {
 	skip := from
 	if !e.NotSelf {
 		skip = nil
@@ -95,9 +95,7 @@ func (n *Namespace) emit(b *engine.Batch, from *Socket, e *Emission, o *outgoing
 		defer h.mu.Unlock()
 		keep = h.keepsLocked(from, e)
 	}
-	if r := n.payLocked(b, from, e, e.Args.Len(), keep); r != nil {
-		return r
-	}
+	n.spendLocked(b, from, e, e.Args.Len(), keep)
 	if h.on() && !e.transient {
 		h.recordLocked(from, e, o, keep)
 	}
@@ -113,7 +111,6 @@ func (n *Namespace) emit(b *engine.Batch, from *Socket, e *Emission, o *outgoing
 	default:
 		n.deliverDistinctLocked(b, o, e, skip)
 	}
-	return nil
 }
 
 func (r *room) deliver(b *engine.Batch, o *outgoing, skip *Socket) {

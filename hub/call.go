@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-realtime/realtime/auth"
 	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/internal/guard"
 	"github.com/caddy-realtime/realtime/parser"
 )
@@ -83,11 +84,7 @@ func (c *call) free() {
 // event runs the policy for the event in c.packet, which the client sent.
 func (s *Socket) event(b *engine.Batch, c *call) {
 	s.ns.hub.counts.events.Add(1)
-	if !s.client().mayEvents(b, 1) {
-		s.refuse(b, string(c.packet.Name), c.packet.ID, &Refusal{Code: RateLimited, Message: "Too many events"})
-		c.free()
-		return
-	}
+	s.session().Spend(b, budget.Events, 1)
 	if reservedEvent(c.packet.Name) {
 		s.refuse(b, string(c.packet.Name), c.packet.ID, &Refusal{Code: Forbidden, Message: "Reserved event name"})
 		c.free()
@@ -211,9 +208,8 @@ func (c *call) join(rooms []Address, chosen bool) *Refusal {
 	}
 	s := c.socket
 	if c.kind != connectCall {
-		// The event itself was counted as one.
-		if len(rooms) > 1 && !s.client().mayEvents(c.b, len(rooms)-1) {
-			return &Refusal{Code: RateLimited, Message: "Too many rooms at once"}
+		if len(rooms) > 1 { // the event itself was counted as one
+			s.session().Spend(c.b, budget.Events, len(rooms)-1)
 		}
 		return s.ns.join(s, rooms, chosen)
 	}
@@ -254,52 +250,43 @@ func (c *call) Emit(e Emission) *Refusal {
 		e.Args = e.Args.Clone()
 		e.To, e.Except = slices.Clone(e.To), slices.Clone(e.Except)
 		c.deferred = append(c.deferred, func() {
-			c.batched(func(b *engine.Batch) {
-				if r := s.emit(b, &e); r != nil {
-					s.refuse(b, c.Name(), parser.NoID, r)
-				}
-			})
+			c.batched(func(b *engine.Batch) { s.emit(b, &e) })
 		})
 		return nil
 	}
 	if c.b != nil {
-		return s.emit(c.b, &e)
+		s.emit(c.b, &e)
+		return nil
 	}
-	var r *Refusal
-	c.batched(func(b *engine.Batch) { r = s.emit(b, &e) })
-	return r
+	c.batched(func(b *engine.Batch) { s.emit(b, &e) })
+	return nil
 }
 
 // emit emits e on behalf of s, in its namespace or another.
-func (s *Socket) emit(b *engine.Batch, e *Emission) *Refusal {
+func (s *Socket) emit(b *engine.Batch, e *Emission) {
 	if e.Namespace == "" || e.Namespace == s.ns.name {
-		return s.ns.send(b, s, e)
+		s.ns.send(b, s, e)
+		return
 	}
 	there := s.client().socket([]byte(e.Namespace)) // as which the sender is left out
 	e.NotSelf = e.NotSelf && there != nil
 	n := s.ns.hub.lookup(e.Namespace)
 	if n == nil { // never used on this node
 		s.ns.hub.publish(e.Namespace, there, e)
-		return nil
+		return
 	}
-	if r := n.payAhead(b, s, e, e.Args.Len()); r != nil {
-		return r
-	}
+	n.spendAhead(b, s, e, e.Args.Len())
 	e.paid = true
-	return n.send(b, there, e)
+	n.send(b, there, e)
 }
 
-// send emits e on behalf of a socket, here first and then on other nodes;
-// nowhere if that is more than the socket may cause.
-func (n *Namespace) send(b *engine.Batch, from *Socket, e *Emission) *Refusal {
-	if r := n.sendLocal(b, from, e); r != nil {
-		return r
-	}
+// send emits e on behalf of a socket, here first and then on other nodes.
+func (n *Namespace) send(b *engine.Batch, from *Socket, e *Emission) {
+	n.sendLocal(b, from, e)
 	n.hub.publish(n.name, from, e)
-	return nil
 }
 
-func (n *Namespace) sendLocal(b *engine.Batch, from *Socket, e *Emission) *Refusal {
+func (n *Namespace) sendLocal(b *engine.Batch, from *Socket, e *Emission) {
 	o := newOutgoing(parser.Packet{
 		Type: parser.Event, ID: parser.NoID,
 		Namespace: n.wire, Name: unsafe.Slice(unsafe.StringData(e.Event), len(e.Event)), // read only
@@ -307,7 +294,7 @@ func (n *Namespace) sendLocal(b *engine.Batch, from *Socket, e *Emission) *Refus
 	})
 	defer o.free()
 	o.volatile = e.Volatile
-	return n.emit(b, from, e, o)
+	n.emit(b, from, e, o)
 }
 
 // Batch collects an argument for one array a window.
@@ -400,6 +387,14 @@ func (c *call) Disconnect(closeAll bool) {
 			}
 		})
 	})
+}
+
+// Worked counts time that the policy took, and lets others run if it was a stint.
+func (c *call) Worked(d time.Duration) {
+	c.socket.session().Spend(c.b, budget.CPU, int(d))
+	if d >= Stint {
+		c.socket.session().GiveWay(c.b)
+	}
 }
 
 // End ends the call. The lane goes on when the client was told.

@@ -37,7 +37,7 @@ type client struct {
 	held    int32       // bytes of that packet, counted as memory
 	silent  bool        // a plain client that has to say who it is first
 
-	events, fanout, connects budget.Bucket
+	connects budget.Bucket
 
 	// mu guards the table of sockets. Most clients have one, in sockets[0].
 	// A socket that the server removed stays in it until the client connects
@@ -152,19 +152,20 @@ func (c *client) packet(b *engine.Batch, p *parser.Packet) {
 	}
 }
 
-// mayHandle reports whether the client may send a packet that is not an event
-// of one of its sockets. If not, its session ends. While a session is about to
+// mayHandle counts a packet that is not an event of one of the client's sockets,
+// and reports whether it may be sent. If not, its session ends. While a session is about to
 // end, the client has to try in another one what it could not do in this one.
 func (c *client) mayHandle(b *engine.Batch, p *parser.Packet) bool {
 	leaving := c.session.Leaving()
 	if leaving && (p.Type == parser.Connect || c.socket(p.Namespace) == nil) {
 		return false
 	}
-	if c.mayPacket(b) && (p.Type != parser.Connect || c.mayConnect(b)) {
+	c.session.Spend(b, budget.Events, 1)
+	if p.Type != parser.Connect || c.mayConnect(b) {
 		return true
 	}
 	if !leaving {
-		c.logRefusal("packet", shortName(p.Namespace), nil, errTooManyPackets)
+		c.logRefusal("packet", shortName(p.Namespace), nil, errTooManyConnects)
 		c.session.CloseSoon()
 	}
 	return false

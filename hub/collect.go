@@ -66,9 +66,7 @@ func (c *collector) isFull() bool {
 // when window has passed since its first item, when it is full, or when an item
 // comes that cannot go into one packet with those before it. collect keeps item.
 func (n *Namespace) collect(from *Socket, window time.Duration, e Emission, item parser.Args) *Refusal {
-	if r := n.payAhead(nil, from, &e, item.Len()); r != nil {
-		return r
-	}
+	n.spendAhead(nil, from, &e, item.Len())
 	e.paid = true
 	key := collectorKey(from, window, &e)
 	literal := len(item.Bin) == 0 && parser.LooksBinary(item.JSON)
@@ -127,7 +125,7 @@ func (n *Namespace) emitCollected(key string, c *collector) {
 	}
 	b := engine.NewBatch()
 	defer b.Flush()
-	n.send(b, c.from, &c.emission) // paid: not refused
+	n.send(b, c.from, &c.emission)
 }
 
 // collectorKey is the same for items that belong into one array. Names are

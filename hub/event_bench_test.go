@@ -21,10 +21,9 @@ import (
 func BenchmarkEvent(b *testing.B) {
 	endless := budget.Rate{PerSecond: 1e12, Burst: 1e15}
 	still := engine.Config{PingInterval: time.Hour, PingTimeout: time.Hour}
-	for name, c := range map[string]hub.Config{
-		"unlimited": {Engine: still},
-		"limited":   {Engine: still, Events: endless, Fanout: endless},
-	} {
+	limited := still
+	limited.Rates = budget.Rates{budget.Events: endless, budget.Bytes: endless, budget.Fanout: endless, budget.CPU: endless}
+	for name, c := range map[string]hub.Config{"unlimited": {Engine: still}, "limited": {Engine: limited}} {
 		b.Run(name, func(b *testing.B) { benchmarkEvent(b, c) })
 	}
 }

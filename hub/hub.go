@@ -28,7 +28,7 @@ import (
 // Config is what a Hub works by. The zero value of a field means its default.
 // A Config is not changed after it was handed over.
 type Config struct {
-	Engine     engine.Config
+	Engine     engine.Config     // its Rates hold for events, what they cause, and the time that policies take, too
 	Namespaces []NamespaceConfig // exact names win over patterns, patterns in order
 
 	MaxAttachments      int // binary values in one packet from a client; default 10
@@ -40,14 +40,6 @@ type Config struct {
 	WaitingBytes        int // bytes of the same; default 1,000,000
 	PendingAsks         int // unanswered Asks of one socket; default 64
 	ConnectionsPerUser  int // connections of one user; default: no limit
-
-	// Events is how many packets a connection may send; beyond, events are
-	// refused RATE_LIMITED, and a client that goes on with other packets is
-	// closed. Fanout is how many bytes it may cause to be sent, to all
-	// receivers together; beyond, emissions are refused RATE_LIMITED. All
-	// connections of a user, or of an address if they are anonymous, have ten
-	// times that together. Default: no limits.
-	Events, Fanout budget.Rate
 
 	// Recovery is what sockets that lose their connection find again.
 	Recovery RecoveryConfig

@@ -3,8 +3,12 @@ package hub
 import (
 	"time"
 
+	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/parser"
 )
+
+// Stint is how long a policy may work before it calls Call.Worked.
+const Stint = engine.Stint
 
 // Policy decides what happens on the sockets of one namespace; package rules
 // implements it. Its methods are called concurrently for different sockets,
@@ -64,6 +68,10 @@ type Call interface {
 	// With hold, later events of the same socket wait for End (at most 64
 	// or 1 MB of them, then they are refused BUSY); without, they go on.
 	Suspend(hold bool)
+	// Worked says that the policy has worked for so long, which is counted for
+	// the socket's connection. A policy that works longer than a Stint calls it
+	// after each: others run before it returns.
+	Worked(d time.Duration)
 	// Keep says that the policy keeps so many bytes until the end of the
 	// call. Wherever calls wait, they count beside those of the event.
 	Keep(bytes int)
@@ -150,7 +158,7 @@ type Emission struct {
 	NotSelf  bool
 	Volatile bool // dropped for sockets that cannot take it right now
 
-	paid      bool // its cost was taken from the sender's allowance already
+	paid      bool // its cost was counted already
 	transient bool // of what is now: nobody has missed it who comes later
 }
 

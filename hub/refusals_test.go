@@ -156,17 +156,15 @@ func TestRefusalsAreLogged(t *testing.T) {
 	})
 }
 
-// What a limit of packets refuses is in the log, and a log that does not want
+// What the limit of CONNECTs refuses is in the log, and a log that does not want
 // debug lines gets none.
 func TestLimitsAreLogged(t *testing.T) {
 	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo} {
 		log := new(logbook)
 		logger := slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: level}))
-		serveConfig(t, hub.Config{
-			Logger:     logger,
-			Events:     budget.Rate{PerSecond: 1, Burst: 5},
-			Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: &script{}}},
-		}, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		conf := hub.Config{Logger: logger, Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: &script{}}}}
+		conf.Engine.Rates[budget.Events] = budget.Rate{PerSecond: 100, Burst: 200}
+		serveConfig(t, conf, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 			c := n.WebSocket(wsPath)
 			for range 30 {
 				c.Send("40/none,")
@@ -179,7 +177,7 @@ func TestLimitsAreLogged(t *testing.T) {
 				}
 				return
 			}
-			if last := lines[len(lines)-1]; last["code"] != "RATE_LIMITED" || last["reason"] != "Too many packets" {
+			if last := lines[len(lines)-1]; last["code"] != "LIMIT" || last["reason"] != "Too many CONNECTs" {
 				t.Errorf("%v", last)
 			}
 		})

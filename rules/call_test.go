@@ -26,6 +26,7 @@ type fakeCall struct {
 	resume func() // what it waits with
 	kept   int    // bytes of variables
 
+	worked   time.Duration
 	expelled bool
 }
 
@@ -89,6 +90,7 @@ func (c *fakeCall) Args() parser.Args              { return c.args }
 func (c *fakeCall) Reason() string                 { return c.reason }
 func (c *fakeCall) Peer() hub.Peer                 { return &c.peer }
 func (c *fakeCall) Expelled() bool                 { return c.expelled }
+func (c *fakeCall) Worked(d time.Duration)         { c.worked += d }
 func (c *fakeCall) MemberCount(a hub.Address) int  { return len(a.Name) }
 func (c *fakeCall) Members(a hub.Address) []string { return []string{"member of " + a.Name} }
 func (c *fakeCall) Online() []string               { return []string{"a", "b"} }

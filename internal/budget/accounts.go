@@ -2,6 +2,7 @@ package budget
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,13 +13,30 @@ const (
 
 // Account is what all connections of one user, or of one address, share.
 type Account struct {
-	Connects, Events, Bytes, Fanout Bucket
+	Meter
+	Connects Bucket
+
+	line atomic.Int64 // when the last of those that wait has had its turn, as a time.Duration
 
 	// Guarded by the Accounts' lock.
 	held   int
 	seen   time.Duration // when it was last used or let go
 	queued bool
 	since  time.Duration // seen, when it was queued
+}
+
+// Queue is for a connection that has to wait until the account owes nothing,
+// which is at paid. It returns when it is the connection's turn: after the turns
+// of those that wait already. cost is the time in which what it will use comes
+// back, about; the next one's turn is so much later.
+func (a *Account) Queue(paid, cost time.Duration) (turn time.Duration) {
+	for {
+		old := a.line.Load()
+		turn = max(paid, time.Duration(old))
+		if a.line.CompareAndSwap(old, int64(turn+cost)) {
+			return turn
+		}
+	}
 }
 
 // Accounts are the accounts of users or of addresses. One is made when it is

@@ -22,6 +22,14 @@ func (r Rate) Off() bool { return r.PerSecond <= 0 }
 // Times is the rate for n that share a bucket.
 func (r Rate) Times(n float64) Rate { return Rate{r.PerSecond * n, r.Burst * n} }
 
+// Amount is how much comes back in t; 0 without a limit.
+func (r Rate) Amount(t time.Duration) float64 {
+	if r.Off() {
+		return 0
+	}
+	return t.Seconds() * r.PerSecond
+}
+
 // refill is the time in which n comes back.
 func (r Rate) refill(n float64) int64 {
 	return int64(min(n*float64(time.Second)/r.PerSecond, math.MaxInt64/4))
@@ -36,12 +44,6 @@ type Bucket struct {
 // Take takes n if that much is in the bucket. A full one gives any n, however
 // large: what is larger than the burst could never pass otherwise.
 func (b *Bucket) Take(r Rate, n int, now time.Duration) bool {
-	return b.TakeDown(r, n, 0, now)
-}
-
-// TakeDown is Take from a bucket that may be overdrawn by the given part of
-// its burst.
-func (b *Bucket) TakeDown(r Rate, n int, overdraft float64, now time.Duration) bool {
 	if r.Off() {
 		return true
 	}
@@ -49,7 +51,7 @@ func (b *Bucket) TakeDown(r Rate, n int, overdraft float64, now time.Duration) b
 	for {
 		old := b.full.Load()
 		debt := max(old-int64(now), 0)
-		if debt > 0 && debt+cost > r.refill(r.Burst*(1+overdraft)) {
+		if debt > 0 && debt+cost > r.refill(r.Burst) {
 			return false
 		}
 		if b.full.CompareAndSwap(old, int64(now)+debt+cost) {
@@ -58,18 +60,26 @@ func (b *Bucket) TakeDown(r Rate, n int, overdraft float64, now time.Duration) b
 	}
 }
 
-// Spend takes n that is used up already, and returns the time in which what
-// the bucket owes comes back.
-func (b *Bucket) Spend(r Rate, n int, now time.Duration) (wait time.Duration) {
+// Spend takes n that is used up already. It returns the time in which n comes
+// back, and the time in which everything that the bucket owes does.
+func (b *Bucket) Spend(r Rate, n int, now time.Duration) (cost, wait time.Duration) {
+	if r.Off() {
+		return 0, 0
+	}
+	c := r.refill(float64(n))
+	for {
+		old := b.full.Load()
+		full := max(old, int64(now)) + c
+		if b.full.CompareAndSwap(old, full) {
+			return time.Duration(c), max(time.Duration(full-r.refill(r.Burst))-now, 0)
+		}
+	}
+}
+
+// Wait is the time in which what the bucket owes comes back.
+func (b *Bucket) Wait(r Rate, now time.Duration) time.Duration {
 	if r.Off() {
 		return 0
 	}
-	cost := r.refill(float64(n))
-	for {
-		old := b.full.Load()
-		full := max(old, int64(now)) + cost
-		if b.full.CompareAndSwap(old, full) {
-			return max(time.Duration(full-r.refill(r.Burst))-now, 0)
-		}
-	}
+	return max(time.Duration(b.full.Load()-r.refill(r.Burst))-now, 0)
 }

@@ -60,7 +60,7 @@ func TestSpend(t *testing.T) {
 		{1500 * time.Millisecond, 50, 500 * time.Millisecond},
 		{time.Minute, 200, 0},
 	} {
-		if wait := b.Spend(r, step.n, step.at); wait != step.wait {
+		if _, wait := b.Spend(r, step.n, step.at); wait != step.wait {
 			t.Errorf("%d at %v: wait %v, want %v", step.n, step.at, wait, step.wait)
 		}
 	}
@@ -68,7 +68,7 @@ func TestSpend(t *testing.T) {
 
 func TestOff(t *testing.T) {
 	var b budget.Bucket
-	if !b.Take(budget.Rate{}, 1<<40, 0) || b.Spend(budget.Rate{}, 1<<40, 0) != 0 {
+	if _, wait := b.Spend(budget.Rate{}, 1<<40, 0); !b.Take(budget.Rate{}, 1<<40, 0) || wait != 0 {
 		t.Error("no rate is a limit")
 	}
 }

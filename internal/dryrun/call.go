@@ -54,7 +54,11 @@ func (c *call) Args() parser.Args { return c.args }
 func (c *call) Reason() string    { return c.event.Reason }
 func (c *call) Peer() hub.Peer    { return peer{c.socket} }
 func (c *call) Expelled() bool    { return c.expelled }
-func (c *call) Suspend(bool)      {}
+
+// Worked does nothing: nobody else waits.
+func (c *call) Worked(time.Duration) {}
+
+func (c *call) Suspend(bool) {}
 
 func (c *call) MemberCount(a hub.Address) int {
 	n := 0

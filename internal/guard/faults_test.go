@@ -77,6 +77,7 @@ var scenarios = []scenario{
 	{place: "relief", provoke: (*world).burden},
 	{place: "probe", provoke: (*world).upgrade},
 	{place: "upgrade", provoke: (*world).upgrade},
+	{place: "payload", provoke: (*world).postDuringUpgrade},
 	{place: "conclude", provoke: (*world).lurk, closes: true},
 	{place: "closed", provoke: writes(closeFrame), closes: true},
 	{place: "hang up", provoke: writes(closeFrame), closes: true},
@@ -356,10 +357,20 @@ func (w *world) openInVain() {
 	}
 }
 
-// get sends a request of a polling client.
-func (w *world) get(query string) (string, error) {
+// get and post send requests of a polling client.
+func (w *world) get(query string) (string, error) { return w.request(http.MethodGet, query, "") }
+
+func (w *world) post(query, body string) (string, error) {
+	return w.request(http.MethodPost, query, body)
+}
+
+func (w *world) request(method, query, content string) (string, error) {
+	r, err := http.NewRequest(method, "http://mem"+pollingPath+query, strings.NewReader(content))
+	if err != nil {
+		return "", err
+	}
 	tr := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return w.dial() }, DisableKeepAlives: true}
-	resp, err := (&http.Client{Transport: tr}).Get("http://mem" + pollingPath + query)
+	resp, err := (&http.Client{Transport: tr}).Do(r)
 	if err != nil {
 		return "", err
 	}
@@ -374,14 +385,37 @@ func (w *world) pollInVain() {
 	}
 }
 
-// upgrade begins an upgrade and gives it up.
-func (w *world) upgrade() {
+// poller opens a polling session and returns what its requests add to the path.
+func (w *world) poller() (query string) {
 	body, err := w.get("")
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	sid, _, _ := strings.Cut(strings.TrimPrefix(body, `0{"sid":"`), `"`)
-	if c, err := w.open(websocketPath + "&sid=" + sid); err == nil {
+	return "&sid=" + sid
+}
+
+// postDuringUpgrade has a client upgrade while it has sent more than it may.
+func (w *world) postDuringUpgrade() {
+	with := w.config
+	with.Engine.Rates[budget.Events] = budget.Rate{PerSecond: 1, Burst: 1}
+	w.hub.Update(with)
+	query := w.poller()
+	c, err := w.open(websocketPath + query)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c.write("2probe")
+	if body, err := w.post(query, "40\x1e42[\"e\"]\x1e42[\"e\"]"); err != nil || body != "ok" {
+		w.t.Errorf("the POST was answered %q, %v", body, err)
+	}
+	c.ends(w.t)
+	w.hub.Update(w.config)
+}
+
+// upgrade begins an upgrade and gives it up.
+func (w *world) upgrade() {
+	if c, err := w.open(websocketPath + w.poller()); err == nil {
 		c.write("junk")
 		c.ends(w.t)
 	}

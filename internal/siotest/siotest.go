@@ -128,7 +128,7 @@ type Conn struct {
 	end  error // what ended the reading; set before in is closed
 	mute atomic.Bool
 
-	writing sync.Mutex
+	writing chan struct{} // who writes puts something in; fake time does not wait for a mutex
 }
 
 // WebSocket opens a WebSocket at path and reads the Engine.IO handshake.
@@ -149,7 +149,7 @@ func (n *Network) Open(path string, header http.Header) *Conn {
 	if err != nil {
 		n.t.Fatalf("dialing %s: %v (%v)", path, err, resp)
 	}
-	c := &Conn{t: n.t, conn: ws, in: make(chan string, 1<<16)}
+	c := &Conn{t: n.t, conn: ws, in: make(chan string, 1<<16), writing: make(chan struct{}, 1)}
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
@@ -185,15 +185,15 @@ func (c *Conn) read() {
 
 // Send sends a text message. An error shows as the end of what Next returns.
 func (c *Conn) Send(text string) {
-	c.writing.Lock()
-	defer c.writing.Unlock()
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
 	c.conn.WriteMessage(websocket.TextMessage, []byte(text))
 }
 
 // SendBinary sends a binary message.
 func (c *Conn) SendBinary(data []byte) {
-	c.writing.Lock()
-	defer c.writing.Unlock()
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
 	c.conn.WriteMessage(websocket.BinaryMessage, data)
 }
 
