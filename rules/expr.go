@@ -1,13 +1,11 @@
 package rules
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
@@ -18,13 +16,6 @@ import (
 
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/parser"
-)
-
-// An expression with loops (all, exists, map, filter) is bounded by loopTime,
-// looked at after every few turns; others take time linear in what they read.
-const (
-	loopTime  = 10 * time.Millisecond
-	loopTurns = 4
 )
 
 // scope is what expressions may refer to.
@@ -248,6 +239,7 @@ func (s *source) choice(call ast.CallExpr) (emitter, error) {
 type program struct {
 	cel   cel.Program
 	paths []*path
+	quick bool // not worth being clocked, for a short message
 	loops bool
 }
 
@@ -260,23 +252,21 @@ func (s *source) program(e ast.Expr) (*program, error) {
 		s.ast.SetReference(e.ID(), ast.NewIdentReference(name, nil))
 	})
 	opts := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize), cel.CustomDecoratorV2(boundCalls)}
-	if p.loops = hasLoop(e); p.loops {
-		opts = append(opts, cel.InterruptCheckFrequency(loopTurns))
+	steps, clocked := loopSteps(e), 0
+	if p.loops = len(steps) > 0; p.loops {
+		opts = append(opts, cel.CustomDecoratorV2(clockLoops(steps, &clocked)))
 	}
+	p.quick = quick(e, p.paths)
 	part := ast.NewCheckedAST(ast.NewAST(e, s.ast.SourceInfo()), s.ast.TypeMap(), s.ast.ReferenceMap())
 	prg, err := s.env.PlanProgram(part, opts...)
 	if err != nil {
 		return nil, err
 	}
+	if clocked < len(steps) {
+		return nil, errors.New("a loop in this expression cannot be stopped")
+	}
 	p.cel = prg
 	return p, nil
-}
-
-func hasLoop(e ast.Expr) (found bool) {
-	ast.PreOrderVisit(e, ast.NewExprVisitor(func(e ast.Expr) {
-		found = found || e.Kind() == ast.ComprehensionKind
-	}))
-	return found
 }
 
 // walk visits the longest selections in e; the visitor may replace what it is
@@ -330,14 +320,15 @@ func (p *program) eval(r *run) (ref.Val, error) {
 }
 
 func (p *program) run(a *activation) (ref.Val, error) {
-	if !p.loops {
+	r := a.run
+	if p.quick && len(r.args.JSON) <= quickRead {
 		v, _, err := p.cel.Eval(a)
 		return v, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), loopTime)
-	defer cancel()
-	v, _, err := p.cel.ContextEval(ctx, a)
-	if errors.Is(err, interpreter.InterruptError{}) {
+	r.clock.begin()
+	defer r.clock.finish()
+	v, _, err := p.cel.Eval(a)
+	if p.loops && r.clock.left <= 0 {
 		return nil, errTooSlow
 	}
 	return v, err

@@ -148,6 +148,7 @@ func (s *Set) AllowsRoom(c hub.Call, room string) bool {
 	}
 	r := s.newRun(nil, c)
 	defer r.free()
+	defer r.tell()
 	return r.allowed(s.allow, room)
 }
 

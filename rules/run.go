@@ -60,6 +60,7 @@ type run struct {
 	pc   int           // the next op
 	vars []parser.Args // values of variables, by slot
 
+	clock  clock
 	failed *hub.Refusal   // of disconnect: the rules that failed
 	now    int64          // the variable, once asked for
 	room   string         // the variable of allow_rooms
@@ -161,6 +162,7 @@ func (r *run) placed(refusal *hub.Refusal) *hub.Refusal {
 func (r *run) end(refusal *hub.Refusal) {
 	c := r.call
 	refusal = r.placed(refusal)
+	r.tell()
 	r.free()
 	c.End(refusal)
 }
@@ -181,6 +183,7 @@ func (r *run) free() {
 
 // suspend makes the call outlive the method that it came with.
 func (r *run) suspend() {
+	r.tell()
 	r.call.Suspend(false)
 	r.args, r.data = r.call.Args(), nil
 }

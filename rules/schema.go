@@ -5,7 +5,6 @@ import (
 	"errors"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/rules/schema"
@@ -56,7 +55,7 @@ func (s *Schema) compile(c *compiler) error {
 		return err
 	}
 	c.schema = true
-	c.add(func(r *run) *hub.Refusal { return validate(compiled, r.firstArg(), r.args.Bin) })
+	c.add(func(r *run) *hub.Refusal { return r.validate(compiled, r.firstArg(), r.args.Bin) })
 	return nil
 }
 
@@ -73,11 +72,13 @@ func (s *Schema) load() (*schema.Schema, error) {
 }
 
 // validate checks a client's value against a schema.
-func validate(s *schema.Schema, raw []byte, bins [][]byte) *hub.Refusal {
+func (r *run) validate(s *schema.Schema, raw []byte, bins [][]byte) *hub.Refusal {
 	if len(raw) > maxRead || tooDeep(raw, maxDepth) {
 		return errTooLarge
 	}
-	err := s.Validate(raw, bins, time.Now().Add(loopTime))
+	r.clock.begin()
+	err := s.Validate(raw, bins, r.timeLeft)
+	r.clock.finish()
 	var violation *schema.Violation
 	switch {
 	case err == nil:

@@ -181,6 +181,8 @@ func TestSchemaIsBounded(t *testing.T) {
 	tree := `{"$defs": {"n": {"oneOf": [
 		{"properties": {"kind": {"const": "a"}, "in": {"type": "array", "items": {"$ref": "#/$defs/n"}}}},
 		{"properties": {"kind": {"const": "b"}, "in": {"type": "array", "items": {"$ref": "#/$defs/n"}}}}]}}, "$ref": "#/$defs/n"}`
+	deep := strings.NewReplacer(`"kind": {"const": "a"}`, `"of": {"properties": {"kind": {"const": "a"}}}`,
+		`"kind": {"const": "b"}`, `"of": {"properties": {"kind": {"const": "b"}}}`).Replace(tree)
 	for _, test := range []struct{ name, schema, args, want string }{
 		{"exponents", `{"items": {"minimum": 0}}`, `[` + repeat("1e999999,", 100) + `1]`, "INVALID"},
 		{"an exponent that overflows", `{"minimum": 0}`, `1e99999999`, "INVALID"},
@@ -190,7 +192,8 @@ func TestSchemaIsBounded(t *testing.T) {
 		{"unique numbers", `{"uniqueItems": true}`, fill("[", "1e-400,", "1]"), ""},
 		{"unique shapes", `{"uniqueItems": true}`, brackets(), ""},
 		{"enum of numbers", `{"items": {"enum": [1e10, 2e10, 3e10, 4e10, 5e10, 6e10, 7e10, 8e10]}}`, fill("[", "8e10,", "8e10]"), ""},
-		{"alternatives within alternatives", tree, repeat(`{"in":[`, 16) + repeat(`],"kind":"c"}`, 16), "TOO_LARGE"},
+		{"alternatives within alternatives", tree, repeat(`{"in":[`, 16) + repeat(`],"kind":"c"}`, 16), "INVALID"},
+		{"alternatives that differ deep", deep, repeat(`{"in":[`, 16) + repeat(`],"of":{"kind":"c"}}`, 16), "TOO_LARGE"},
 		{"deep", `{"items": {"$ref": "#"}}`, repeat("[", 33) + repeat("]", 33), "TOO_LARGE"},
 		{"as deep as may be", `{"anyOf": [{"$ref": "#"}, {"$ref": "#/$defs/a"}], "$defs": {"a": {"anyOf": [{"$ref": "#"}, {"items": {"$ref": "#/$defs/a"}}]}}}`, repeat("[", 32) + repeat("]", 32), ""},
 		{"too large", `true`, fill("[", `"aaaaaaaa",`, repeat(" ", 2000)+"1]"), "TOO_LARGE"},

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // suite is the directory of the official JSON Schema Test Suite, draft 2020-12,
@@ -67,7 +66,7 @@ func TestOfficialSuite(t *testing.T) {
 				continue
 			}
 			for _, test := range group.Tests {
-				err := s.Validate(test.Data, nil, time.Now().Add(time.Minute))
+				err := s.Validate(test.Data, nil, always)
 				var violation *Violation
 				if err != nil && !errors.As(err, &violation) || (err == nil) != test.Valid {
 					t.Errorf("%s: %s: %v, want valid=%v", name, test.Description, err, test.Valid)

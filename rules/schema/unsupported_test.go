@@ -3,7 +3,6 @@ package schema
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 // A schema that is not honoured in full is not compiled: else it would let
@@ -61,11 +60,14 @@ func TestSupportedSchemas(t *testing.T) {
 			t.Errorf("%s: %v", test.doc, err)
 			continue
 		}
-		if err := s.Validate([]byte(test.valid), nil, time.Now().Add(time.Minute)); err != nil {
+		if err := s.Validate([]byte(test.valid), nil, always); err != nil {
 			t.Errorf("%s of %s: %v", test.doc, test.valid, err)
 		}
-		if err := s.Validate([]byte(test.invalid), nil, time.Now().Add(time.Minute)); err == nil {
+		if err := s.Validate([]byte(test.invalid), nil, always); err == nil {
 			t.Errorf("%s: %s is valid", test.doc, test.invalid)
 		}
 	}
 }
+
+// always gives a validation all the time it takes.
+func always() bool { return true }

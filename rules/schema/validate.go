@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -33,14 +32,14 @@ var (
 
 // Validate checks a client's value, a JSON text of bounded size and depth in
 // which placeholders stand for bins. It returns a *Violation if the value does
-// not satisfy the schema; ErrTime after the deadline; another error if the value
-// cannot be compared.
-func (s *Schema) Validate(raw []byte, bins [][]byte, deadline time.Time) error {
+// not satisfy the schema; ErrTime if goOn, which is called now and then, says that
+// the time is over; another error if the value cannot be compared.
+func (s *Schema) Validate(raw []byte, bins [][]byte, goOn func() bool) error {
 	n, err := newInstance(raw, bins)
 	if err != nil {
 		return err
 	}
-	c := &checker{deadline: deadline, references: []reference{{s.root, &n}}}
+	c := &checker{goOn: goOn, references: []reference{{s.root, &n}}}
 	v := c.check(s.root, &n, nil)
 	switch {
 	case c.stopped != nil:
@@ -53,9 +52,9 @@ func (s *Schema) Validate(raw []byte, bins [][]byte, deadline time.Time) error {
 
 // checker is one validation.
 type checker struct {
-	deadline time.Time
-	turns    int
-	nested   int
+	goOn   func() bool
+	turns  int
+	nested int
 	// What is under way: the last are about the present value.
 	references []reference
 	// Once set, every check fails, so that the validation ends soon; what it
@@ -189,7 +188,7 @@ func (c *checker) enter() bool {
 
 // look stops the validation when its time is over.
 func (c *checker) look() bool {
-	if c.stopped == nil && time.Now().After(c.deadline) {
+	if c.stopped == nil && !c.goOn() {
 		c.stopped = ErrTime
 	}
 	return c.stopped == nil
@@ -342,12 +341,43 @@ func (c *checker) checkObject(s *jsonschema.Schema, n *instance, seen *evaluated
 	case s.MaxProperties != nil && len(n.items) > *s.MaxProperties:
 		return wrong("must have at most " + count(*s.MaxProperties, "field"))
 	}
+	if v := c.glance(s, n); v != nil {
+		return v
+	}
 	for i := range n.items {
 		if v := c.checkMember(s, n, i, seen); v != nil {
 			return v.in(n.key(i))
 		}
 	}
 	return c.checkDependents(s, n, seen)
+}
+
+// glance looks at what costs little in all members before any of them is
+// checked as a whole: their type, const and enum, and which fields they lack. So
+// an alternative that names its kind in a const fails before it is descended into,
+// whatever the order of the members.
+func (c *checker) glance(s *jsonschema.Schema, n *instance) *Violation {
+	if len(n.items) < 2 {
+		return nil
+	}
+	for i := range n.items {
+		schema, value := s.Properties[n.key(i)], &n.items[i]
+		if schema == nil || schema.Bool != nil {
+			continue
+		}
+		if v := c.checkValue(schema, value); v != nil {
+			return v.in(n.key(i))
+		}
+		if value.kind != rawjson.KindObject {
+			continue
+		}
+		for _, key := range schema.Required {
+			if !value.has(key) {
+				return (&Violation{missing: key}).in(n.key(i))
+			}
+		}
+	}
+	return nil
 }
 
 func (c *checker) checkMember(s *jsonschema.Schema, n *instance, i int, seen *evaluated) *Violation {
