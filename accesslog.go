@@ -69,14 +69,16 @@ func beginning(text string) string {
 	return strings.Clone(printable(text[:min(len(text), most)]))
 }
 
-func (a *accessRecord) joined(socketID, userID string) {
+// Joined implements hub.SessionObserver.
+func (a *accessRecord) Joined(socketID, userID string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.socketID = cmp.Or(a.socketID, socketID)
 	a.userID = cmp.Or(a.userID, userID)
 }
 
-func (a *accessRecord) ended(reason string) {
+// Ended implements hub.SessionObserver.
+func (a *accessRecord) Ended(reason string) {
 	a.mu.Lock()
 	socketID, userID := a.socketID, a.userID
 	a.mu.Unlock()

@@ -322,8 +322,8 @@ func (n *Namespace) unmarshalAuth(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	if s, ok := guest.(examiner); ok {
-		n.ambient = s.wants().ambient
+	if u, ok := guest.(credentialUser); ok {
+		n.ambient = u.credentials().ambient
 	}
 	var warnings []caddyconfig.Warning
 	n.AuthRaw = caddyconfig.JSONModuleObject(guest, "method", method, &warnings)

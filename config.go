@@ -43,7 +43,7 @@ type Namespace struct {
 	// The namespace's own rules. An event without a rule is refused.
 	On []rules.Rule `json:"on,omitempty"`
 
-	ambient bool // auth as a Caddyfile has it is: see evidence
+	ambient bool // auth as a Caddyfile has it is: see credentialSpec
 }
 
 // NamedNamespace is a namespace beside the main one.
@@ -210,7 +210,7 @@ func (h *Handler) build(ctx caddy.Context) (*generation, error) {
 		return nil, err
 	}
 	limits := h.Limits.orDefaults()
-	return &generation{needs: wanted(namespaces), access: newAccessLogger(ctx), config: hub.Config{
+	return &generation{needs: credentialsFor(namespaces), access: newAccessLogger(ctx), config: hub.Config{
 		Engine: engine.Config{
 			PingInterval:     time.Duration(h.PingInterval),
 			PingTimeout:      time.Duration(h.PingTimeout),

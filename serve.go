@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/hub"
 )
 
 // ServeHTTP answers requests below the path and passes on the others. For its
@@ -40,7 +41,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		answer.WriteHeader(http.StatusTooEarly)
 		return nil
 	}
-	server := h.instance.server(h.generation)
+	server := h.instance.hubFor(h.generation)
 	if server == nil {
 		h.logRefusal(r, "failed", "the hub is closed")
 		answer.WriteHeader(http.StatusServiceUnavailable)
@@ -54,7 +55,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 			defer body.Override(24*time.Hour, 0)()
 		}
 	}
-	server.Serve(answer, asSeenOutside(own), h.info(own, opens, access))
+	var opening *hub.Opening
+	if opens {
+		opening = h.opening(own, access)
+	}
+	server.Serve(answer, asSeenOutside(own), h.info(own), opening)
 	if answer.status == 0 && r.Header.Get("Upgrade") != "" {
 		record(w, http.StatusSwitchingProtocols)
 	}
@@ -193,21 +198,29 @@ func isEarly(r *http.Request) bool {
 	return r.TLS != nil && !r.TLS.HandshakeComplete || r.Header.Get("Early-Data") == "1"
 }
 
-// info is what this side of the engine knows of a request, and of one that opens
-// a session what the session keeps of it.
-func (h *Handler) info(r *http.Request, opens bool, access *accessRecord) engine.Info {
+// opening is what the session that r opens will keep of it; nil: nothing. access
+// may be nil.
+func (h *Handler) opening(r *http.Request, access *accessRecord) *hub.Opening {
+	credentials := h.generation.needs.collect(r)
+	switch {
+	case access != nil:
+		return &hub.Opening{Credentials: credentials, Observer: access}
+	case credentials.Empty():
+		return nil
+	}
+	return &hub.Opening{Credentials: credentials}
+}
+
+// info is what this side of the engine knows of a request.
+func (h *Handler) info(r *http.Request) engine.Info {
 	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	info := engine.Info{
+	return engine.Info{
 		RemoteIP: ip,
 		Exempt:   h.exempt(r, ip),
 		Origins:  h.origins,
 		Identity: userInFront(r),
+		Secrets:  h.generation.needs.secrets,
 	}
-	if opens {
-		info.Secrets = h.generation.needs.secrets
-		info.Aux = h.generation.needs.collect(r, access)
-	}
-	return info
 }
 
 // exempt reports whether limits per address would hit many clients at once:

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"net/http"
@@ -25,8 +26,9 @@ type Info struct {
 	// Exempt says that limits per address do not apply: the address is not
 	// the client's own, but that of a proxy, say.
 	Exempt bool
-	// Aux is kept with the handshake for the Handler, unread.
-	Aux any
+	// Handler makes the receiver of the session that the request opens; nil:
+	// the Server's does. No Handshake shows it.
+	Handler Handler
 }
 
 // Handshake is what is known of a session from its first request. It is
@@ -168,6 +170,7 @@ func (s *Server) openSession(q *request, kind Kind) *Session {
 	session.closeDue = s.now() + instant(q.config.HandshakeTimeout)
 	session.handshake.Info.Origins = nil // what a session does not need does not outlive a reload
 	session.handshake.Info.Secrets = nil
+	session.handshake.Info.Handler = nil
 	if kind == EngineIO {
 		f := openPacket(session, q.upgrade)
 		session.outbox, session.queued = append(session.outbox, f), f.cost()
@@ -187,7 +190,7 @@ func (s *Server) openSession(q *request, kind Kind) *Session {
 
 	session.account.Store(q.account)
 	q.account = nil // it is the session's to release
-	if !session.callOpen() {
+	if !session.callOpen(cmp.Or[Handler](q.info.Handler, s.handler)) {
 		session.finish()
 		return nil
 	}
@@ -197,7 +200,7 @@ func (s *Server) openSession(q *request, kind Kind) *Session {
 
 // callOpen makes the receiver, with input held, which it releases. A panic in it
 // leaves no session behind.
-func (s *Session) callOpen() (ok bool) {
+func (s *Session) callOpen(h Handler) (ok bool) {
 	defer s.input.Unlock()
 	defer func() {
 		if !ok {
@@ -206,7 +209,7 @@ func (s *Session) callOpen() (ok bool) {
 	}()
 	defer s.server.caught("open", s)
 	guard.Fault("open")
-	s.receiver = s.server.handler.Open(s)
+	s.receiver = h.Open(s)
 	return true
 }
 

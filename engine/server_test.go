@@ -218,14 +218,14 @@ func TestPreflight(t *testing.T) {
 }
 
 func TestHandshake(t *testing.T) {
-	s := serve(t, engine.Config{}, engine.Info{RemoteIP: "192.0.2.7", Identity: "ann", Aux: 42, Secrets: []string{"j w"}})
+	s := serve(t, engine.Config{}, engine.Info{RemoteIP: "192.0.2.7", Identity: "ann", Secrets: []string{"j w"}})
 	s.do("GET", polling+"&x=1&x=2&j+w=SECRET&j%20w=SECRET&token=SECRET&access_token=SECRET&sid=&pid=SECRET&t%6fken=SECRET&name=a%22b%0A", "",
 		"Cookie: SECRET", "Authorization: SECRET", "Proxy-Authorization: SECRET", "X-Forwarded-Uri: /?jw=SECRET", "X-Original-Url: /?jw=SECRET", "User-Agent: test", "X-Two: ü\"")
 	h := s.echo.last().Handshake()
 	if bytes.Contains(h.JSON, []byte("SECRET")) {
 		t.Errorf("secrets in %s", h.JSON)
 	}
-	if h.RemoteIP != "192.0.2.7" || h.Info.Identity != "ann" || h.Info.Aux != 42 {
+	if h.RemoteIP != "192.0.2.7" || h.Info.Identity != "ann" {
 		t.Errorf("%+v", h)
 	}
 	var got struct {

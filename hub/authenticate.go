@@ -29,7 +29,7 @@ type Authenticator interface {
 	// and Authenticate must return soon, since Hub.Close waits for it. As many
 	// run at a time as a client may have namespaces, and 64 times GOMAXPROCS
 	// in a hub; who comes then is told to try again.
-	Authenticate(ctx context.Context, h *engine.Handshake, payload []byte) (*auth.Identity, error)
+	Authenticate(ctx context.Context, r *auth.Request, payload []byte) (*auth.Identity, error)
 }
 
 // NonBlocking is what an Authenticator implements that may not block at all.
@@ -114,7 +114,7 @@ func (s *Socket) authenticate(b *engine.Batch, a Authenticator, payload []byte, 
 
 func (s *Socket) ask(ctx context.Context, a Authenticator, payload []byte) (id *auth.Identity, err error) {
 	err = errLoginPanic // unless it returns
-	s.ns.hub.guard("authenticator", nil, func() { id, err = a.Authenticate(ctx, s.session().Handshake(), payload) })
+	s.ns.hub.guard("authenticator", nil, func() { id, err = a.Authenticate(ctx, &s.client().opening.Credentials, payload) })
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}

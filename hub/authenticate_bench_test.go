@@ -12,7 +12,6 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/caddy-realtime/realtime/auth"
-	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
 )
 
@@ -21,7 +20,7 @@ const benchSecret = "0123456789abcdef0123456789abcdef"
 // secretAuth verifies tokens by a shared secret, which never blocks.
 type secretAuth struct{ *auth.Verifier }
 
-func (a secretAuth) Authenticate(ctx context.Context, _ *engine.Handshake, payload []byte) (*auth.Identity, error) {
+func (a secretAuth) Authenticate(ctx context.Context, _ *auth.Request, payload []byte) (*auth.Identity, error) {
 	return a.Verifier.Authenticate(ctx, payload, auth.Credentials{})
 }
 

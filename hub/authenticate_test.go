@@ -33,7 +33,7 @@ type verdict struct {
 
 func newDesk() desk { return desk{make(chan login, 10_000)} }
 
-func (d desk) Authenticate(ctx context.Context, h *engine.Handshake, payload []byte) (*auth.Identity, error) {
+func (d desk) Authenticate(ctx context.Context, r *auth.Request, payload []byte) (*auth.Identity, error) {
 	if string(payload) == `{"token":"panic"}` {
 		panic("boom")
 	}
@@ -209,8 +209,8 @@ func TestLoginAbandoned(t *testing.T) {
 // stubborn answers when the test says, whatever becomes of its context.
 type stubborn struct{ desk }
 
-func (s stubborn) Authenticate(_ context.Context, h *engine.Handshake, payload []byte) (*auth.Identity, error) {
-	return s.desk.Authenticate(context.Background(), h, payload)
+func (s stubborn) Authenticate(_ context.Context, r *auth.Request, payload []byte) (*auth.Identity, error) {
+	return s.desk.Authenticate(context.Background(), r, payload)
 }
 
 // TestLoginAnsweredTooLate: the answer comes when the socket is gone.

@@ -496,7 +496,7 @@ func (s *Socket) hello(b *engine.Batch) {
 	}
 	s.client().send(b, p)
 	s.replay(b)
-	if w := witness(s.session()); w != nil {
+	if w := s.client().opening.Observer; w != nil {
 		w.Joined(s.id, s.UserID())
 	}
 }

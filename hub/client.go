@@ -29,6 +29,7 @@ type client struct {
 	// Static after construction.
 	hub     *Hub
 	session *engine.Session
+	opening *Opening
 	codec   codecID
 
 	// Owned by the reader.
@@ -224,7 +225,7 @@ func (c *client) Closed(b *engine.Batch, reason engine.Reason) {
 	for _, s := range sockets {
 		s.leave(b, string(reason))
 	}
-	if w := witness(c.session); w != nil {
+	if w := c.opening.Observer; w != nil {
 		w.Ended(string(reason))
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/realtime/auth"
-	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/internal/siotest"
 	"github.com/caddy-realtime/realtime/parser"
@@ -20,7 +19,7 @@ import (
 // named takes the name in the CONNECT payload for who the client is.
 type named struct{}
 
-func (named) Authenticate(_ context.Context, _ *engine.Handshake, payload []byte) (*auth.Identity, error) {
+func (named) Authenticate(_ context.Context, _ *auth.Request, payload []byte) (*auth.Identity, error) {
 	name := strings.Trim(string(payload), `{}"n:`)
 	if name == "" {
 		return nil, nil

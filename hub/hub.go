@@ -130,7 +130,7 @@ func New(c Config) *Hub {
 	h.config.Store(&c)
 	h.refusals.know(c.Namespaces)
 	h.engine = engine.NewServer(h, c.Engine)
-	h.detached = &client{hub: h, session: h.engine.Detached(), closed: true}
+	h.detached = &client{hub: h, session: h.engine.Detached(), opening: &noOpening, closed: true}
 	h.presence.Grew = holder{h.engine, budget.Presence}.hold
 	if h.broker = c.Broker; h.broker != nil {
 		h.broker.Subscribe(h.receive)
@@ -304,9 +304,9 @@ func (h *Hub) forgetLocked(n *Namespace) {
 }
 
 // Open makes the Hub an engine.Handler.
-func (h *Hub) Open(s *engine.Session) engine.Receiver {
+func (h *Hub) open(s *engine.Session, opening *Opening) *client {
 	conf := h.config.Load()
-	c := &client{hub: h, session: s}
+	c := &client{hub: h, session: s, opening: opening}
 	if s.Kind() == engine.PlainText {
 		c.codec = plainJSON
 	}

@@ -557,7 +557,7 @@ func TestRoomsOnDisconnect(t *testing.T) {
 // verifier is an Authenticator whose answer the client chooses.
 type verifier struct{}
 
-func (verifier) Authenticate(_ context.Context, _ *engine.Handshake, payload []byte) (*auth.Identity, error) {
+func (verifier) Authenticate(_ context.Context, _ *auth.Request, payload []byte) (*auth.Identity, error) {
 	switch string(payload) {
 	case "":
 		return nil, auth.ErrNoToken

@@ -20,7 +20,7 @@ import (
 // mint is an Authenticator that believes what a client says of itself.
 type mint struct{}
 
-func (mint) Authenticate(_ context.Context, _ *engine.Handshake, payload []byte) (*auth.Identity, error) {
+func (mint) Authenticate(_ context.Context, _ *auth.Request, payload []byte) (*auth.Identity, error) {
 	var token struct {
 		ID   string `json:"token"`
 		For  int    // seconds until it expires; 0: never

@@ -200,11 +200,11 @@ func TestPlainAuth(t *testing.T) {
 // optional lets clients without a token in.
 type optional struct{ verifier }
 
-func (o optional) Authenticate(ctx context.Context, h *engine.Handshake, payload []byte) (*auth.Identity, error) {
+func (o optional) Authenticate(ctx context.Context, r *auth.Request, payload []byte) (*auth.Identity, error) {
 	if len(payload) == 0 || string(payload) == "{}" {
 		return nil, nil
 	}
-	return o.verifier.Authenticate(ctx, h, payload)
+	return o.verifier.Authenticate(ctx, r, payload)
 }
 
 func TestPlainOptionalAuth(t *testing.T) {

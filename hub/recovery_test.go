@@ -589,7 +589,7 @@ func TestRecovery(t *testing.T) {
 // byToken takes the token for the user.
 type byToken struct{}
 
-func (byToken) Authenticate(_ context.Context, _ *engine.Handshake, payload []byte) (*auth.Identity, error) {
+func (byToken) Authenticate(_ context.Context, _ *auth.Request, payload []byte) (*auth.Identity, error) {
 	var claim struct{ Token string }
 	if err := json.Unmarshal(payload, &claim); err != nil {
 		return nil, err

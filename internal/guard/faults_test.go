@@ -562,7 +562,7 @@ func (c *client) hears(t *testing.T, want string) {
 // verifier takes the token for the user's id; without one, nobody is known.
 type verifier struct{}
 
-func (verifier) Authenticate(_ context.Context, _ *engine.Handshake, payload []byte) (*auth.Identity, error) {
+func (verifier) Authenticate(_ context.Context, _ *auth.Request, payload []byte) (*auth.Identity, error) {
 	switch {
 	case strings.Contains(string(payload), "brief"):
 		return &auth.Identity{ID: "brief", Claims: []byte(`{"id":"brief"}`), Expires: time.Now().Add(time.Second)}, nil

@@ -15,7 +15,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-realtime/realtime/auth"
-	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/internal/budget"
 )
@@ -205,8 +204,8 @@ func (j *JWT) loadKeys(c *auth.Config) error {
 }
 
 // Authenticate implements hub.Authenticator.
-func (j *JWT) Authenticate(ctx context.Context, hs *engine.Handshake, payload []byte) (*auth.Identity, error) {
-	id, err := j.verifier.Authenticate(ctx, payload, keptOf(hs).tokens)
+func (j *JWT) Authenticate(ctx context.Context, r *auth.Request, payload []byte) (*auth.Identity, error) {
+	id, err := j.verifier.Authenticate(ctx, payload, r.Tokens)
 	j.warnOf(err)
 	return id, err
 }
@@ -230,9 +229,9 @@ func (j *JWT) warnOf(err error) {
 	}
 }
 
-// wants implements examiner.
-func (j *JWT) wants() evidence {
-	return evidence{sources: j.sources, ambient: slices.ContainsFunc(j.sources, auth.Source.Ambient)}
+// credentials implements credentialUser.
+func (j *JWT) credentials() credentialSpec {
+	return credentialSpec{sources: j.sources, ambient: slices.ContainsFunc(j.sources, auth.Source.Ambient)}
 }
 
 // NeverBlocks implements hub.NonBlocking: a key that is here is not asked for.
@@ -311,5 +310,5 @@ var (
 	_ caddyfile.Unmarshaler = (*JWT)(nil)
 	_ hub.Authenticator     = (*JWT)(nil)
 	_ hub.NonBlocking       = (*JWT)(nil)
-	_ examiner              = (*JWT)(nil)
+	_ credentialUser        = (*JWT)(nil)
 )

@@ -7,7 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/auth"
 )
 
 func TestTwoMethodsInTwoNamespaces(t *testing.T) {
@@ -71,7 +71,7 @@ func TestOnExpiry(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		id, err := m.(*JWT).Authenticate(t.Context(), &engine.Handshake{}, []byte(payload(token(t, "ann"))))
+		id, err := m.(*JWT).Authenticate(t.Context(), &auth.Request{}, []byte(payload(token(t, "ann"))))
 		if err != nil || id.KeepExpired != keep || id.Expires.IsZero() {
 			t.Errorf("%s: got %+v, %v", option, id, err)
 		}

@@ -158,13 +158,13 @@ func TestNothingIsKeptThatNobodyWants(t *testing.T) {
 	r := httptest.NewRequest("GET", "/socket.io/"+handshake+"&token=q", nil)
 	r.Header.Set("Authorization", "Bearer h")
 	r.Header.Set("Cookie", "session=c")
-	for _, e := range []evidence{{}, (&Front{}).wants(), {sources: mustParse(t, "protocol", "query.other", "auth.token")}} {
-		if got := e.collect(r, nil); got != nil {
-			t.Errorf("%+v kept %+v", e, got)
+	for _, s := range []credentialSpec{{}, (&HTTPUser{}).credentials(), {sources: mustParse(t, "protocol", "query.other", "auth.token")}} {
+		if got := s.collect(r); !got.Empty() {
+			t.Errorf("%+v kept %+v", s, got)
 		}
 	}
-	e := evidence{sources: mustParse(t, "query.token")}
-	if e.collect(r, nil) == nil {
+	s := credentialSpec{sources: mustParse(t, "query.token")}
+	if got := s.collect(r); got.Empty() {
 		t.Error("nothing kept of a source")
 	}
 }

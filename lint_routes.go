@@ -68,7 +68,7 @@ func (l *routeLint) check(h *Handler, before []*Handler) {
 // checkFront warns of auth caddy where nothing before could find an identity.
 func (l *routeLint) checkFront(h *Handler) {
 	needs := func(n hub.NamespaceConfig) bool {
-		_, front := n.Auth.(*Front)
+		_, front := n.Auth.(*HTTPUser)
 		return front
 	}
 	if !l.front && slices.ContainsFunc(h.generation.config.Namespaces, needs) {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/internal/budget"
 )
@@ -25,7 +24,7 @@ var processMemory budget.Memory
 type generation struct {
 	hub      string
 	config   hub.Config
-	needs    evidence // of the requests that open sessions
+	needs    credentialSpec // of the requests that open sessions
 	access   accessLogger
 	instance *instance
 
@@ -135,12 +134,12 @@ func (i *instance) applyLocked(g *generation) {
 	i.hub.Store(hub.New(c))
 }
 
-// server is where to serve a request that came to a handler of g, or nil if
-// the hub is closed. g counts only if the hub does not exist yet: at the first
-// start, requests may come before App.Start.
-func (i *instance) server(g *generation) *engine.Server {
+// hubFor is the hub that serves a request which came to a handler of g, or nil if
+// it is closed. g counts only if the hub does not exist yet: at the first start,
+// requests may come before App.Start.
+func (i *instance) hubFor(g *generation) *hub.Hub {
 	if h := i.hub.Load(); h != nil {
-		return h.Engine()
+		return h
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -150,7 +149,7 @@ func (i *instance) server(g *generation) *engine.Server {
 	if i.hub.Load() == nil {
 		i.applyLocked(g)
 	}
-	return i.hub.Load().Engine()
+	return i.hub.Load()
 }
 
 // close ends all sessions for a moment's reason, so that clients try again.

@@ -9,35 +9,35 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-realtime/realtime/auth"
-	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
 )
 
-// evidence is what an authenticator wants to know of the request that opens a
-// session. Each session keeps it as long as it lives: what nobody wants is not
-// kept.
-type evidence struct {
+// credentialSpec is what an authenticator needs of the request that opens a
+// session. The session keeps it as long as it lives, so nothing else is kept.
+type credentialSpec struct {
 	sources []auth.Source // of tokens
 	secrets []string      // the query parameters among them
-	claims  []string      // that an authentication handler in front sets
-	ambient bool          // browsers prove the identity by themselves, whoever's page asks
+	user    bool          // that an authentication handler in front has found
+	claims  []string      // of that user
+	ambient bool          // browsers prove the identity by themselves, whichever page asks
 }
 
-// An examiner is an authenticator that wants evidence.
-type examiner interface{ wants() evidence }
+// credentialUser is an authenticator that needs something of the request.
+type credentialUser interface{ credentials() credentialSpec }
 
-// wanted is what all authenticators of a hub want together.
-func wanted(namespaces []hub.NamespaceConfig) evidence {
-	var all evidence
+// credentialsFor is what all authenticators of a hub need together.
+func credentialsFor(namespaces []hub.NamespaceConfig) credentialSpec {
+	var all credentialSpec
 	for _, n := range namespaces {
-		s, ok := n.Auth.(examiner)
+		u, ok := n.Auth.(credentialUser)
 		if !ok {
 			continue
 		}
-		w := s.wants()
-		all.sources = append(all.sources, w.sources...)
-		all.claims = append(all.claims, w.claims...)
-		all.ambient = all.ambient || w.ambient
+		spec := u.credentials()
+		all.sources = append(all.sources, spec.sources...)
+		all.user = all.user || spec.user
+		all.claims = append(all.claims, spec.claims...)
+		all.ambient = all.ambient || spec.ambient
 	}
 	for _, source := range all.sources {
 		if key := source.QueryKey(); key != "" {
@@ -47,43 +47,13 @@ func wanted(namespaces []hub.NamespaceConfig) evidence {
 	return all
 }
 
-// kept is the evidence of one session.
-type kept struct {
-	tokens auth.Credentials
-	claims map[string]json.RawMessage
-	access *accessRecord // nil: the session has no line in the access log
-}
-
-var _ hub.Witness = kept{}
-
-// Joined is a hub.Witness's.
-func (k kept) Joined(socketID, userID string) {
-	if k.access != nil {
-		k.access.joined(socketID, userID)
+// collect takes what is needed out of r, a handshake.
+func (s *credentialSpec) collect(r *http.Request) auth.Request {
+	c := auth.Request{Tokens: auth.Collect(r, s.sources)}
+	if s.user {
+		c.User, c.Claims = userInFront(r), claimsInFront(r, s.claims)
 	}
-}
-
-// Ended is a hub.Witness's.
-func (k kept) Ended(reason string) {
-	if k.access != nil {
-		k.access.ended(reason)
-	}
-}
-
-// keptOf is what was kept when the session opened.
-func keptOf(h *engine.Handshake) kept {
-	k, _ := h.Info.Aux.(kept)
-	return k
-}
-
-// collect takes what is wanted out of r, a handshake, and adds the record of its
-// access. It returns nil if there is nothing to keep.
-func (e *evidence) collect(r *http.Request, access *accessRecord) any {
-	k := kept{auth.Collect(r, e.sources), claimsInFront(r, e.claims), access}
-	if k.tokens.Empty() && k.claims == nil && k.access == nil {
-		return nil
-	}
-	return k
+	return c
 }
 
 // replacer is nil outside of Caddy's server.

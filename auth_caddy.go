@@ -9,20 +9,19 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-realtime/realtime/auth"
-	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
 )
 
 func init() {
-	caddy.RegisterModule(Front{})
+	caddy.RegisterModule(HTTPUser{})
 }
 
-// Front takes the identity that an authentication handler in front of this one
+// HTTPUser takes the identity that an authentication handler in front of this one
 // found (`basic_auth`, or any other that sets `{http.auth.user.id}`) when it
 // let the handshake pass. Nothing that a client sends can set it. Without such
 // an identity a client is refused with "Authentication error". It ends with
 // the connection.
-type Front struct {
+type HTTPUser struct {
 	// What the rules see of the user beside `id`: with `email`, `user.email` is
 	// what the handler in front left in `{http.auth.user.email}`. Default: none.
 	Claims []string `json:"claims,omitempty"`
@@ -32,30 +31,29 @@ type Front struct {
 }
 
 // CaddyModule returns the Caddy module information.
-func (Front) CaddyModule() caddy.ModuleInfo {
+func (HTTPUser) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "realtime.authenticators.caddy",
-		New: func() caddy.Module { return new(Front) },
+		New: func() caddy.Module { return new(HTTPUser) },
 	}
 }
 
 // Authenticate implements hub.Authenticator.
-func (f *Front) Authenticate(_ context.Context, hs *engine.Handshake, _ []byte) (*auth.Identity, error) {
-	user := hs.Info.Identity
+func (u *HTTPUser) Authenticate(_ context.Context, r *auth.Request, _ []byte) (*auth.Identity, error) {
 	switch {
-	case user != "":
-	case f.Optional:
+	case r.User != "":
+	case u.Optional:
 		return nil, nil
 	default:
 		return nil, auth.ErrNoToken
 	}
-	known, own := keptOf(hs).claims, map[string]json.RawMessage{}
-	for _, name := range f.Claims {
-		if value, ok := known[name]; ok {
+	own := map[string]json.RawMessage{}
+	for _, name := range u.Claims {
+		if value, ok := r.Claims[name]; ok {
 			own[name] = value
 		}
 	}
-	id, err := auth.NewIdentity(user, own)
+	id, err := auth.NewIdentity(r.User, own)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", auth.ErrInvalidToken, err)
 	}
@@ -63,11 +61,13 @@ func (f *Front) Authenticate(_ context.Context, hs *engine.Handshake, _ []byte) 
 }
 
 // NeverBlocks implements hub.NonBlocking.
-func (f *Front) NeverBlocks() bool { return true }
+func (u *HTTPUser) NeverBlocks() bool { return true }
 
-// wants implements examiner. Browsers repeat passwords and cookies by
+// credentials implements credentialUser. Browsers repeat passwords and cookies by
 // themselves.
-func (f *Front) wants() evidence { return evidence{claims: f.Claims, ambient: true} }
+func (u *HTTPUser) credentials() credentialSpec {
+	return credentialSpec{user: true, claims: u.Claims, ambient: true}
+}
 
 // UnmarshalCaddyfile sets up the authenticator from tokens:
 //
@@ -75,17 +75,17 @@ func (f *Front) wants() evidence { return evidence{claims: f.Claims, ambient: tr
 //		claims   <name>...
 //		optional
 //	}
-func (f *Front) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return methodBlock(d, f.unmarshalOption)
+func (u *HTTPUser) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return methodBlock(d, u.unmarshalOption)
 }
 
-func (f *Front) unmarshalOption(d *caddyfile.Dispenser) error {
-	return frontOptions.read("auth caddy", f, d)
+func (u *HTTPUser) unmarshalOption(d *caddyfile.Dispenser) error {
+	return httpUserOptions.read("auth caddy", u, d)
 }
 
-var frontOptions = options[*Front]{
-	"claims":   func(f *Front, d *caddyfile.Dispenser) error { return someArgs(d, &f.Claims) },
-	"optional": func(f *Front, d *caddyfile.Dispenser) error { return noArg(d, &f.Optional) },
+var httpUserOptions = options[*HTTPUser]{
+	"claims":   func(u *HTTPUser, d *caddyfile.Dispenser) error { return someArgs(d, &u.Claims) },
+	"optional": func(u *HTTPUser, d *caddyfile.Dispenser) error { return noArg(d, &u.Optional) },
 }
 
 // methodBlock reads the block of an auth method, whose name is the first
@@ -110,8 +110,8 @@ func methodBlock(d *caddyfile.Dispenser, option func(*caddyfile.Dispenser) error
 
 // Interface guards
 var (
-	_ caddyfile.Unmarshaler = (*Front)(nil)
-	_ hub.Authenticator     = (*Front)(nil)
-	_ hub.NonBlocking       = (*Front)(nil)
-	_ examiner              = (*Front)(nil)
+	_ caddyfile.Unmarshaler = (*HTTPUser)(nil)
+	_ hub.Authenticator     = (*HTTPUser)(nil)
+	_ hub.NonBlocking       = (*HTTPUser)(nil)
+	_ credentialUser        = (*HTTPUser)(nil)
 )

@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-realtime/realtime/internal/siotest"
 )
 
-// bystander is a Witness that notes what it is told.
+// bystander is a SessionObserver that notes what it is told.
 type bystander struct {
 	notes chan string
 	ended chan struct{}
@@ -39,15 +39,15 @@ func (l onLog) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// TestWitnessOfTheEnd: a session that ends while its socket joins is told of in
+// TestObserverOfTheEnd: a session that ends while its socket joins is told of in
 // this order.
-func TestWitnessOfTheEnd(t *testing.T) {
+func TestObserverOfTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, d := bystander{make(chan string, 10), make(chan struct{})}, newDesk()
 		log := onLog{}
 		h := hub.New(hub.Config{Logger: slog.New(log), Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: newDiary(), Auth: d}}})
 		n := siotest.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-			h.Engine().Serve(rw, r, engine.Info{Aux: w})
+			h.Serve(rw, r, engine.Info{}, &hub.Opening{Observer: w})
 		}))
 		t.Cleanup(h.Close)
 		c := n.WebSocket(wsPath)
@@ -62,7 +62,7 @@ func TestWitnessOfTheEnd(t *testing.T) {
 			notes = append(notes, note)
 		}
 		if want := []string{"joined", "transport close"}; !slices.Equal(notes, want) {
-			t.Errorf("witnessed %q, want %q", notes, want)
+			t.Errorf("observed %q, want %q", notes, want)
 		}
 	})
 }
