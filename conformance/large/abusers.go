@@ -42,6 +42,14 @@ func abusers(ctx context.Context, t *trial) error {
 		on ignored {
 			ignore
 		}
+		on tree {
+			schema `+"`"+abuseSchema+"`"+`
+			ack
+		}
+		on loops {
+			require `+"`data.all(x, data.all(y, x + y > 0))`"+` "No"
+			ack
+		}
 	}
 }
 `, behindProxy)
@@ -171,9 +179,22 @@ func (h *honestOnes) p99(ctx context.Context, long time.Duration) float64 {
 	return w.percentile(.99)
 }
 
-// abuseKinds: events that are refused, joins, acknowledgements of nothing,
-// CONNECTs, bytes, messages to many, answers that he does not read, requests.
-var abuseKinds = []string{"events", "joins", "acks", "connects", "bytes", "fanout", "unread", "requests"}
+// abuseKinds: events, joins, acknowledgements of nothing, CONNECTs, bytes,
+// messages to many, answers that he does not read, schemas and expressions that
+// take long, requests.
+var abuseKinds = []string{"events", "joins", "acks", "connects", "bytes", "fanout", "unread", "schema", "loops", "requests"}
+
+// abuseSchema is an ordinary tree of operations, whose alternatives differ in
+// what is within an object.
+const abuseSchema = `{"$defs": {"node": {"oneOf": [` +
+	`{"properties": {"op": {"properties": {"name": {"const": "and"}}}, "of": {"type": "array", "items": {"$ref": "#/$defs/node"}}}},` +
+	`{"properties": {"op": {"properties": {"name": {"const": "or"}}}, "of": {"type": "array", "items": {"$ref": "#/$defs/node"}}}}` +
+	`]}}, "$ref": "#/$defs/node"}`
+
+var (
+	abuseTree = `42["tree",` + strings.Repeat(`{"of":[`, 15) + strings.Repeat(`],"op":{"name":"not"}}`, 15) + `]`
+	abuseList = `42["loops",[` + strings.Repeat("1,", 1250) + `1]]`
+)
 
 // abuse is the process of an abuser: kind, server, whom he claims to be, and
 // for how long. It is as busy as
@@ -273,6 +294,11 @@ func (a *abuser) pour(c *client, turn int) error {
 		event := map[string]string{"fanout": `42["shout","`, "unread": `421["echo","`}[a.kind]
 		for range 20 {
 			add(event + strings.Repeat("x", 5000) + `"]`)
+		}
+	case "schema", "loops":
+		packet := map[string]string{"schema": abuseTree, "loops": abuseList}[a.kind]
+		for range 20 {
+			add(packet)
 		}
 	default:
 		for i := range window {
