@@ -3,16 +3,13 @@
 
 import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, globals } from "./lib/caddy.mjs";
 import { client, closeAll, connected, connects } from "./lib/client.mjs";
 import { Link } from "./lib/link.mjs";
 
 const limit = { timeout: 60_000 };
 
-const config = `{
-	admin off
-	persist_config off
-	auto_https off
+const config = `${globals(`
 	servers 127.0.0.1:{$PORT} {
 		listener_wrappers {
 			proxy_protocol {
@@ -28,10 +25,8 @@ const config = `{
 		}
 		trusted_proxies static 203.0.113.0/24
 		trusted_proxies_strict
-	}
-}
+	}`)}
 (site) {
-	bind 127.0.0.1
 	realtime {
 		hub {args[0]}
 		limits {

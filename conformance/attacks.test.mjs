@@ -5,7 +5,7 @@
 import { after, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { abuse } from "./lib/abuse.mjs";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, globals } from "./lib/caddy.mjs";
 import { Endpoint, request } from "./lib/engine.mjs";
 import { pause, until } from "./lib/wait.mjs";
 
@@ -15,16 +15,11 @@ const patient = 400; // ms that an answer may take on a busy machine, 99 of 100
 
 // Everything comes through a trusted proxy, so that each honest client has an
 // address of its own and the abuser one for all that he does.
-const config = `{
-	admin 127.0.0.1:{$ADMIN}
-	persist_config off
-	auto_https off
+const config = `${globals(`
 	servers {
 		trusted_proxies static 127.0.0.1/32
-	}
-}
+	}`)}
 http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	metrics /metrics
 	realtime {
 		limits {

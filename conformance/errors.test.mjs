@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import WebSocket from "ws";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, globals } from "./lib/caddy.mjs";
 import { call, client, closeAll, connected, connects, next } from "./lib/client.mjs";
 import { Endpoint } from "./lib/engine.mjs";
 import { inSeconds, jwt, secret } from "./lib/jwt.mjs";
@@ -20,13 +20,8 @@ const websocket = transports.WebSocket;
 const v4 = { EIO: "4", transport: "polling" };
 const v4ws = { EIO: "4", transport: "websocket" };
 
-const config = `{
-	admin off
-	persist_config off
-	auto_https off
-}
+const config = `${globals()}
 http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		hub open
 		limits {
@@ -65,7 +60,6 @@ http://127.0.0.1:{$PORT} {
 	}
 }
 http://127.0.0.1:{$MEMBERS} {
-	bind 127.0.0.1
 	realtime {
 		hub members
 		protocols socketio json
@@ -78,7 +72,6 @@ http://127.0.0.1:{$MEMBERS} {
 	}
 }
 http://127.0.0.1:{$FULL} {
-	bind 127.0.0.1
 	realtime {
 		hub full
 		limits {
@@ -87,7 +80,6 @@ http://127.0.0.1:{$FULL} {
 	}
 }
 http://127.0.0.1:{$IMPATIENT} {
-	bind 127.0.0.1
 	realtime {
 		hub impatient
 		ping 1s 1s
@@ -97,7 +89,6 @@ http://127.0.0.1:{$IMPATIENT} {
 	}
 }
 http://127.0.0.1:{$SHORT} {
-	bind 127.0.0.1
 	realtime {
 		hub short
 		max_message 10KB

@@ -5,7 +5,7 @@ import { describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Caddy, program } from "./lib/caddy.mjs";
+import { Caddy, globals, program } from "./lib/caddy.mjs";
 import { call, client, closeAll, connected, connects, heard, next } from "./lib/client.mjs";
 import { request } from "./lib/engine.mjs";
 import { root, run as runProgram } from "./lib/process.mjs";
@@ -29,7 +29,7 @@ describe("examples", () => {
     }
   };
   // options are global ones for a file that has none.
-  const options = (text) => (/^\{$/m.test(text) ? "" : "{\n\tadmin 127.0.0.1:{$ADMIN}\n\tpersist_config off\n\tdefault_bind 127.0.0.1\n}\n");
+  const options = (text) => (/^\{$/m.test(text) ? "" : `${globals()}\n`);
 
   test("get-started.Caddyfile", limit, () =>
     run("examples/get-started.Caddyfile", async (site, caddy) => {

@@ -4,20 +4,15 @@
 import { after, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import WebSocket from "ws";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, globals } from "./lib/caddy.mjs";
 import { call, closeAll, connected, connects, heard, next } from "./lib/client.mjs";
 import { inSeconds, jwt, secret } from "./lib/jwt.mjs";
 import { pause, Queue, until, within } from "./lib/wait.mjs";
 
 const limit = { timeout: 60_000 };
 
-const config = `{
-	admin 127.0.0.1:{$ADMIN}
-	persist_config off
-	auto_https off
-}
+const config = `${globals()}
 http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		protocols socketio json
 		auth jwt {

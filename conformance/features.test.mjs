@@ -7,7 +7,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import WebSocket from "ws";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, globals } from "./lib/caddy.mjs";
 import { call, client, closeAll, connected, heard, next } from "./lib/client.mjs";
 import { jwt, secret } from "./lib/jwt.mjs";
 import { Link } from "./lib/link.mjs";
@@ -16,13 +16,8 @@ import { Queue, until, within } from "./lib/wait.mjs";
 const limit = { timeout: 60_000 };
 const transports = { WebSocket: { transports: ["websocket"] }, polling: { transports: ["polling"] } };
 
-const config = `{
-	admin off
-	persist_config off
-	auto_https off
-}
+const config = `${globals()}
 http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		ping 3s 5s
 		auth jwt {
@@ -43,7 +38,6 @@ http://127.0.0.1:{$PORT} {
 	}
 }
 http://127.0.0.1:{$DEFLATE} {
-	bind 127.0.0.1
 	realtime {
 		hub deflate
 		protocols socketio json

@@ -4,20 +4,15 @@
 
 import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, globals } from "./lib/caddy.mjs";
 import { call, closeAll, connected, heard, next } from "./lib/client.mjs";
 import { until } from "./lib/wait.mjs";
 import { jwt, secret } from "./lib/jwt.mjs";
 
 const limit = { timeout: 30_000 };
 
-const config = `{
-	admin off
-	persist_config off
-	auto_https off
-}
+const config = `${globals()}
 http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		auth jwt {
 			secret {env.JWT_SECRET}

@@ -5,7 +5,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { copyFile, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, globals } from "./lib/caddy.mjs";
 import { call, client, closeAll, connected, connects, heard, next } from "./lib/client.mjs";
 import { jwt, secret } from "./lib/jwt.mjs";
 import { freePort, here, Process, root } from "./lib/process.mjs";
@@ -32,8 +32,7 @@ const servers = {
   Caddyfile: {
     async start() {
       const text = await readFile(join(dir, "Caddyfile"), "utf8");
-      const global = "{\n\tadmin 127.0.0.1:{$ADMIN}\n\tpersist_config off\n\tdefault_bind 127.0.0.1\n}\n";
-      this.caddy = await Caddy.start({ config: global + text.replace("localhost:8080", "127.0.0.1:{$PORT}"), env: { JWT_SECRET: secret } });
+      this.caddy = await Caddy.start({ config: `${globals()}\n${text.replace("localhost:8080", "127.0.0.1:{$PORT}")}`, env: { JWT_SECRET: secret } });
       return this.caddy.url;
     },
     async stop() {

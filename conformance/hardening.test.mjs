@@ -7,7 +7,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { deflateRawSync } from "node:zlib";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, globals } from "./lib/caddy.mjs";
 import { call, closeAll, connected, heard, next } from "./lib/client.mjs";
 import { disperse, inBatches, PollingMember, WebSocketMember } from "./lib/crowd.mjs";
 import { Endpoint, request } from "./lib/engine.mjs";
@@ -22,22 +22,13 @@ const v4ws = { EIO: "4", transport: "websocket" };
 
 // Four sites: one hub without identity, one with, one with tight limits, one
 // with compression. All write access logs.
-const config = `{
-	admin 127.0.0.1:{$ADMIN}
-	persist_config off
-	auto_https off
+const config = `${globals(`
 	log {
 		level DEBUG
-	}
-}
-
-(site) {
-	bind 127.0.0.1
-	log
-}
+	}`)}
 
 http://127.0.0.1:{$PORT} {
-	import site
+	log
 	realtime {
 		hub open
 		limits {
@@ -68,7 +59,7 @@ http://127.0.0.1:{$PORT} {
 }
 
 http://127.0.0.1:{$AUTH} {
-	import site
+	log
 	realtime {
 		hub members
 		origins *
@@ -86,7 +77,7 @@ http://127.0.0.1:{$AUTH} {
 }
 
 http://127.0.0.1:{$TIGHT} {
-	import site
+	log
 	realtime {
 		hub tight
 		limits {
@@ -113,7 +104,7 @@ http://127.0.0.1:{$TIGHT} {
 }
 
 http://127.0.0.1:{$DEFLATE} {
-	import site
+	log
 	realtime {
 		hub deflate
 		compression 1KB

@@ -11,7 +11,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import WebSocket from "ws";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, globals } from "./lib/caddy.mjs";
 import { call, client, closeAll, connected, connects, heard, next } from "./lib/client.mjs";
 import { request } from "./lib/engine.mjs";
 import { inSeconds, secret } from "./lib/jwt.mjs";
@@ -22,19 +22,10 @@ const websocket = { transports: ["websocket"] };
 const polling = { transports: ["polling"] };
 
 // ann's password is wonderland.
-const config = `{
-	admin 127.0.0.1:{$ADMIN}
-	persist_config off
-	auto_https off
+const config = `${globals(`
 	log {
 		level DEBUG
-	}
-}
-
-(site) {
-	bind 127.0.0.1
-	log
-}
+	}`)}
 
 (rules) {
 	on me {
@@ -46,7 +37,7 @@ const config = `{
 }
 
 http://127.0.0.1:{$PORT} {
-	import site
+	log
 	realtime {
 		hub pem
 		auth jwt {
@@ -66,7 +57,7 @@ http://127.0.0.1:{$PORT} {
 }
 
 http://127.0.0.1:{$SET} {
-	import site
+	log
 	realtime {
 		hub set
 		auth jwt {
@@ -77,7 +68,7 @@ http://127.0.0.1:{$SET} {
 }
 
 http://127.0.0.1:{$SOURCES} {
-	import site
+	log
 	realtime {
 		hub sources
 		auth jwt {
@@ -89,7 +80,7 @@ http://127.0.0.1:{$SOURCES} {
 }
 
 http://127.0.0.1:{$FEW} {
-	import site
+	log
 	realtime {
 		hub few
 		limits {
@@ -112,7 +103,7 @@ http://127.0.0.1:{$FEW} {
 }
 
 http://127.0.0.1:{$FRONT} {
-	import site
+	log
 	basic_auth {
 		ann $2a$04$ElRo86DLbrBnJMga7P0dcesnco39iLf3l7//v65J6kGVJPw84V.YO
 	}

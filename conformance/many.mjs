@@ -7,7 +7,7 @@
 
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, globals } from "./lib/caddy.mjs";
 import { inBatches, WebSocketMember } from "./lib/crowd.mjs";
 import { pause, until } from "./lib/wait.mjs";
 
@@ -21,13 +21,8 @@ const { values } = parseArgs({
 const [inRoom, idle, hold] = [values.room, values.idle, values.hold].map(Number);
 if (inRoom + idle > 18_000) throw new Error("more than 18000 sockets: too many for one process");
 
-const config = `{
-	admin 127.0.0.1:{$ADMIN}
-	persist_config off
-	auto_https off
-}
+const config = `${globals()}
 http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		limits {
 			connections 20000

@@ -7,7 +7,7 @@ import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Browser } from "./lib/browser.mjs";
-import { Caddy, program } from "./lib/caddy.mjs";
+import { Caddy, globals, program } from "./lib/caddy.mjs";
 import { inSeconds, jwt } from "./lib/jwt.mjs";
 import { root, run } from "./lib/process.mjs";
 import { until } from "./lib/wait.mjs";
@@ -36,7 +36,7 @@ describe("the chat page", () => {
     await symlink(program, join(dir, "caddy"));
     await makeTokens({ ...process.env, ...env });
     const text = await readFile(join(root, "examples/Caddyfile"), "utf8");
-    await writeFile(file, "{\n\tadmin 127.0.0.1:{$ADMIN}\n\tpersist_config off\n}\n" + text.replace("http://localhost:8080 {", "http://127.0.0.1:{$PORT} {"));
+    await writeFile(file, `${globals()}\n${text.replace("http://localhost:8080 {", "http://127.0.0.1:{$PORT} {")}`);
     caddy = await Caddy.start({ file, cwd: dir, env });
     url = `${caddy.url}/`;
     browser = await Browser.start();

@@ -6,7 +6,7 @@
 
 import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, globals } from "./lib/caddy.mjs";
 import { client, closeAll } from "./lib/client.mjs";
 import { Link } from "./lib/link.mjs";
 import { random } from "./lib/tcp.mjs";
@@ -15,13 +15,8 @@ import { until } from "./lib/wait.mjs";
 const seeds = Number(process.env.SEEDS ?? 20);
 const first = Number(process.env.SEED ?? 1);
 
-const config = (recovery, namespace = true) => `{
-	admin 127.0.0.1:{$ADMIN}
-	persist_config off
-	auto_https off
-}
+const config = (recovery, namespace = true) => `${globals()}
 http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		recovery ${recovery}
 		limits {

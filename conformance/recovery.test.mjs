@@ -3,7 +3,7 @@
 
 import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, globals } from "./lib/caddy.mjs";
 import { call, client, closeAll, connected, connects, heard, next } from "./lib/client.mjs";
 import { Endpoint } from "./lib/engine.mjs";
 import { jwt, secret } from "./lib/jwt.mjs";
@@ -18,13 +18,8 @@ const transports = {
   both: {},
 };
 
-const config = (allowed = "true") => `{
-	admin 127.0.0.1:{$ADMIN}
-	persist_config off
-	auto_https off
-}
+const config = (allowed = "true") => `${globals()}
 http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		hub open
 		recovery 1m
@@ -67,7 +62,6 @@ http://127.0.0.1:{$PORT} {
 	}
 }
 http://127.0.0.1:{$BRIEF} {
-	bind 127.0.0.1
 	realtime {
 		hub brief
 		recovery 1s
@@ -78,7 +72,6 @@ http://127.0.0.1:{$BRIEF} {
 	}
 }
 http://127.0.0.1:{$CLOSED} {
-	bind 127.0.0.1
 	realtime {
 		hub closed
 		recovery 1m
@@ -94,7 +87,6 @@ http://127.0.0.1:{$CLOSED} {
 	}
 }
 http://127.0.0.1:{$ONCE} {
-	bind 127.0.0.1
 	realtime {
 		hub once
 		recovery 1m
@@ -119,7 +111,6 @@ http://127.0.0.1:{$ONCE} {
 	}
 }
 http://127.0.0.1:{$OFF} {
-	bind 127.0.0.1
 	realtime {
 		hub off
 		on all {

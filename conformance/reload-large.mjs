@@ -11,7 +11,7 @@
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { parseArgs } from "node:util";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, globals } from "./lib/caddy.mjs";
 import { inBatches, PollingMember, WebSocketMember } from "./lib/crowd.mjs";
 import { pause, until } from "./lib/wait.mjs";
 
@@ -26,13 +26,8 @@ const { values } = parseArgs({
 const [sockets, pollers, rate, reloads] = [values.sockets, values.polling, values.rate, values.reloads].map(Number);
 if (sockets + 2 * pollers > 18_000) throw new Error("too many clients for one process");
 
-const config = (version, more = "") => `{
-	admin 127.0.0.1:{$ADMIN}
-	persist_config off
-	auto_https off
-}
+const config = (version, more = "") => `${globals()}
 http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		limits {
 			connections 20000
@@ -110,7 +105,7 @@ try {
     const fails = i % 10 === 0 || i % 5 === 0;
     const text =
       i % 10 === 0
-        ? config(version, `http://127.0.0.1:${taken.address().port} {\n\tbind 127.0.0.1\n\trespond hi\n}`)
+        ? config(version, `http://127.0.0.1:${taken.address().port} {\n\trespond hi\n}`)
         : i % 5 === 0
           ? config(version).replace('ack "', "ack nonsense(")
           : config(version);

@@ -5,7 +5,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import { once } from "node:events";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, globals } from "./lib/caddy.mjs";
 import { call, client, closeAll, connected, connects, heard, next } from "./lib/client.mjs";
 import { disperse, PollingMember } from "./lib/crowd.mjs";
 import { Endpoint } from "./lib/engine.mjs";
@@ -16,13 +16,8 @@ const websocket = { transports: ["websocket"] };
 const polling = { transports: ["polling"] };
 
 // config is a site whose rules tell their version.
-const config = (version, { options = "", rules = "", after = "" } = {}) => `{
-	admin 127.0.0.1:{$ADMIN}
-	persist_config off
-	auto_https off
-}
+const config = (version, { options = "", rules = "", after = "" } = {}) => `${globals()}
 http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		${options}
 		on version {
@@ -150,7 +145,7 @@ describe("caddy reload", () => {
     const taken = createServer();
     taken.listen(0, "127.0.0.1");
     await once(taken, "listening");
-    const late = `http://127.0.0.1:${taken.address().port} {\n\tbind 127.0.0.1\n\trespond hi\n}`;
+    const late = `http://127.0.0.1:${taken.address().port} {\n\trespond hi\n}`;
     for (let i = 0; i < 6; i++) {
       assert.notEqual((await caddy.reload(config("failing", { after: late }))).code, 0);
       for (const s of sockets) assert.equal(await call(s, "version"), "good");

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Caddy, program } from "./lib/caddy.mjs";
+import { Caddy, globals, program } from "./lib/caddy.mjs";
 import { call, client, closeAll, connected, connects, heard, next } from "./lib/client.mjs";
 import { run } from "./lib/process.mjs";
 import { until } from "./lib/wait.mjs";
@@ -59,14 +59,9 @@ const rules = `
 	}
 `;
 
-const config = `{
-	admin 127.0.0.1:{$ADMIN}
-	persist_config off
-	auto_https off
-}
+const config = `${globals()}
 
 http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		hub open
 		${rules}
@@ -85,7 +80,6 @@ http://127.0.0.1:{$PORT} {
 }
 
 http://127.0.0.1:{$AUTH} {
-	bind 127.0.0.1
 	realtime {
 		hub members
 		auth jwt {

@@ -10,6 +10,16 @@ import { within } from "./wait.mjs";
 
 export const program = process.env.CADDY ?? join(root, "caddy");
 
+// globals is the block of global options for Caddy.start; `more` are further
+// lines in it. All sites are on 127.0.0.1, without certificates.
+export const globals = (more = "") => `{
+	admin 127.0.0.1:{$ADMIN}
+	persist_config off
+	default_bind 127.0.0.1
+	auto_https off
+${more}
+}`;
+
 // Caddy is a running Caddy with its admin endpoint on a port of its own.
 export class Caddy {
   // start runs `config`, the text of a Caddyfile, or `file`. In both {$ADMIN}
