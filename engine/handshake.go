@@ -10,7 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"github.com/caddy-realtime/realtime/internal/rawjson"
 )
 
 // openPacket is the handshake of Engine.IO v4.
@@ -52,9 +53,9 @@ func handshakeJSON(r *http.Request, query url.Values, info Info) []byte {
 	b = append(b, `{"headers":`...)
 	b = appendHeaders(b, r)
 	b = append(b, `,"time":`...)
-	b = appendQuoted(b, now.UTC().Format("Mon Jan 02 2006 15:04:05 GMT+0000 (Coordinated Universal Time)"))
+	b = rawjson.AppendQuote(b, now.UTC().Format("Mon Jan 02 2006 15:04:05 GMT+0000 (Coordinated Universal Time)"))
 	b = append(b, `,"address":`...)
-	b = appendQuoted(b, info.RemoteIP)
+	b = rawjson.AppendQuote(b, info.RemoteIP)
 	b = append(b, `,"xdomain":`...)
 	b = strconv.AppendBool(b, r.Header.Get("Origin") != "")
 	b = append(b, `,"secure":`...)
@@ -63,7 +64,7 @@ func handshakeJSON(r *http.Request, query url.Values, info Info) []byte {
 	b = strconv.AppendInt(b, now.UnixMilli(), 10)
 	b = append(b, `,"url":`...)
 	asked := publicURL(r.URL, info)
-	b = appendQuoted(b, asked[:min(len(asked), maxURL)])
+	b = rawjson.AppendQuote(b, asked[:min(len(asked), maxURL)])
 	b = append(b, `,"query":{`...)
 	for _, k := range slices.Sorted(maps.Keys(query)) {
 		if !info.hides(k) {
@@ -75,7 +76,7 @@ func handshakeJSON(r *http.Request, query url.Values, info Info) []byte {
 
 func appendHeaders(b []byte, r *http.Request) []byte {
 	b = append(b, `{"host":`...)
-	b = appendQuoted(b, r.Host)
+	b = rawjson.AppendQuote(b, r.Host)
 	for _, k := range slices.Sorted(maps.Keys(r.Header)) {
 		if slices.Contains(secretHeaders, k) {
 			continue
@@ -91,8 +92,8 @@ func appendMember(b []byte, key, value string) []byte {
 	if b[begun-1] != '{' {
 		b = append(b, ',')
 	}
-	b = append(appendQuoted(b, key), ':')
-	if b = appendQuoted(b, value); len(b) > maxHandshake {
+	b = append(rawjson.AppendQuote(b, key), ':')
+	if b = rawjson.AppendQuote(b, value); len(b) > maxHandshake {
 		return b[:begun]
 	}
 	return b
@@ -112,20 +113,4 @@ func publicURL(u *url.URL, info Info) string {
 		return u.EscapedPath()
 	}
 	return u.EscapedPath() + "?" + strings.Join(kept, "&")
-}
-
-// appendQuoted appends s as a JSON string; what is not UTF-8 becomes U+FFFD.
-func appendQuoted(b []byte, s string) []byte {
-	b = append(b, '"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b = append(b, '\\', byte(r))
-		case r < 0x20:
-			b = fmt.Appendf(b, `\u%04x`, r)
-		default:
-			b = utf8.AppendRune(b, r)
-		}
-	}
-	return append(b, '"')
 }
