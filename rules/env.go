@@ -9,6 +9,8 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/ext"
 
+	"github.com/google/uuid"
+
 	"github.com/caddy-realtime/realtime/hub"
 )
 
@@ -93,7 +95,7 @@ func newEnv() (*cel.Env, error) {
 		cel.Variable("now", cel.IntType),
 		cel.Variable(callVar, callType),
 		cel.Function("uuid", cel.Overload("uuid", nil, cel.StringType,
-			cel.FunctionBinding(func(...ref.Val) ref.Val { return types.String(newUUID()) }))),
+			cel.FunctionBinding(func(...ref.Val) ref.Val { return types.String(uuid.NewString()) }))),
 		cel.Function("merge", cel.Overload("merge_map_map",
 			[]*cel.Type{cel.MapType(cel.StringType, cel.DynType), cel.MapType(cel.StringType, cel.DynType)},
 			cel.MapType(cel.StringType, cel.DynType), cel.BinaryBinding(mergeVals))),

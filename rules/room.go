@@ -1,8 +1,6 @@
 package rules
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -156,20 +154,4 @@ func withRoom(v ref.Val, f func(a hub.Address) ref.Val) ref.Val {
 		return types.WrapErr(err)
 	}
 	return f(a)
-}
-
-// newUUID is a random UUID, version 4 (RFC 9562, 5.4).
-func newUUID() string {
-	var u [16]byte
-	_, _ = rand.Read(u[:]) // never fails
-	u[6] = u[6]&0x0f | 0x40
-	u[8] = u[8]&0x3f | 0x80
-	s := make([]byte, 0, 36)
-	for i, group := range [][]byte{u[:4], u[4:6], u[6:8], u[8:10], u[10:]} {
-		if i > 0 {
-			s = append(s, '-')
-		}
-		s = hex.AppendEncode(s, group)
-	}
-	return string(s)
 }
