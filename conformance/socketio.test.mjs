@@ -774,7 +774,8 @@ describe("Socket.IO refusals", () => {
   test("rooms that are addresses are FORBIDDEN", ours, async () => {
     const [ws, other] = [await socket(), await socket()];
     for (const room of [ws.id, other.id, "user:1", "user:", "s_0123456789abcdefgh"]) {
-      for (const event of ["join", "leave", "say", "tell"]) {
+      const mayTarget = room === ws.id; // its own address is good in a target, as in Node
+      for (const event of mayTarget ? ["join", "leave"] : ["join", "leave", "say", "tell"]) {
         ws.send(packet("421", [event, room, "x"]));
         const answer = await ws.next();
         assert.equal(JSON.parse(answer.slice(3))[0]?.code, "FORBIDDEN", `${event} ${room} → ${answer}`);
