@@ -187,6 +187,29 @@ describe("docs/identity.md", () => {
   });
 });
 
+test("docs/coming-from-node.md: each step of the cheat sheet is a valid one", limit, async () => {
+  const text = await readFile(join(root, "docs/coming-from-node.md"), "utf8");
+  const rows = text.slice(text.indexOf("## Emit cheat sheet"), text.indexOf("## Options")).split("\n").filter((line) => line.startsWith("| "));
+  const spans = (cell) => [...cell.matchAll(/`` (.*?) ``|`(.*?)`/g)].map(([, double, single]) => double ?? single);
+  const steps = rows.flatMap((row) => spans(row.split(" | ").at(-1))).filter((span) => /^(emit|broadcast|ask|join|leave|disconnect)\b/.test(span));
+  assert.ok(steps.length > 15, steps.join("\n"));
+  const config = `http://:{$PORT} {
+	realtime {
+		auth jwt {
+			secret {env.JWT_SECRET}
+		}
+${steps.map((step, i) => `\t\ton event-${i} {\n\t\t\t${step}\n\t\t}`).join("\n")}
+		namespace /chat {
+			on nothing {
+				ignore
+			}
+		}
+	}
+}
+`;
+  await serve(config, (site) => connects(client(site, as("ann"))));
+});
+
 describe("pages in a browser", () => {
   let browser, dir;
   before(async () => {
