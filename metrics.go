@@ -9,37 +9,111 @@ import (
 	"github.com/caddy-realtime/realtime/hub"
 )
 
-// metrics reads the figures of all hubs when it is asked. There is one for
-// the process, registered anew with each config's registry, so that counters
-// go on over reloads.
+const (
+	gauge   = prometheus.GaugeValue
+	counter = prometheus.CounterValue
+)
+
+// hubMetrics are the metrics of each hub. A further one is a row here and one in
+// docs/metrics.md. Labels come from fixed lists and from the config, never from
+// clients.
+var hubMetrics = []hubMetric{
+	{"sessions", "Open connections.", gauge, []string{"transport"}, func(s *hubState, add add) {
+		add(float64(s.Engine.Polling), "polling")
+		add(float64(s.Engine.WebSocket), "websocket")
+	}},
+	{"sockets", "Sockets in all namespaces.", gauge, nil, func(s *hubState, add add) {
+		sockets := 0
+		for _, n := range s.Namespaces {
+			sockets += n.Sockets
+		}
+		add(float64(sockets))
+	}},
+	{"namespaces", "Namespaces that exist, including those made by a pattern.", gauge, nil, func(s *hubState, add add) {
+		add(float64(len(s.Namespaces)))
+	}},
+	{"rooms", "Rooms in all namespaces, without those of one socket or user.", gauge, nil, func(s *hubState, add add) {
+		rooms := 0
+		for _, n := range s.Namespaces {
+			rooms += n.Rooms
+		}
+		add(float64(rooms))
+	}},
+	{"handshakes_total", "First requests of clients.", counter, []string{"result"}, func(s *hubState, add add) {
+		each(s.Engine.Handshakes, add)
+	}},
+	{"sessions_closed_total", "Ended connections.", counter, []string{"reason"}, func(s *hubState, add add) {
+		each(s.Engine.Closed, add)
+	}},
+	{"events_total", "Events that clients sent.", counter, nil, func(s *hubState, add add) {
+		add(float64(s.Events))
+	}},
+	{"events_refused_total", "Refused events and CONNECTs.", counter, []string{"event", "code"}, func(s *hubState, add add) {
+		for _, r := range s.Refusals {
+			add(float64(r.Count), r.Event, string(r.Code))
+		}
+	}},
+	{"budget_exhausted_total", "Clients that a limit has refused or slowed.", counter, []string{"kind"}, func(s *hubState, add add) {
+		each(s.Exhausted, add)
+	}},
+	{"recoveries_total", "Attempts to recover a socket.", counter, []string{"result"}, func(s *hubState, add add) {
+		each(s.Recoveries, add)
+	}},
+	{"outbox_oldest_seconds", "Age of the oldest message in any backlog.", gauge, nil, func(s *hubState, add add) {
+		add(s.Engine.Unread.Seconds())
+	}},
+	{"generations", "Configurations in force: 1, and 2 for a moment of a reload.", gauge, nil, func(s *hubState, add add) {
+		add(float64(s.generations))
+	}},
+	{"panics_total", "Recovered panics. Each has cost an event or a connection.", counter, nil, func(s *hubState, add add) {
+		add(float64(s.Panics + s.Engine.Panics))
+	}},
+}
+
+// hubMetric is a metric that is read from the state of a hub. Its first label is
+// the hub's name.
+type hubMetric struct {
+	name, help string
+	kind       prometheus.ValueType
+	labels     []string
+	read       func(*hubState, add)
+}
+
+type hubState struct {
+	hub.Stats
+	generations int
+}
+
+// add adds a value with the values of the labels.
+type add func(v float64, labels ...string)
+
+// each adds the values of a map whose keys are the one label.
+func each[K ~string](values map[K]uint64, add add) {
+	for label, v := range values {
+		add(float64(v), string(label))
+	}
+}
+
+// metrics reads the figures of all hubs when it is asked. There is one for the
+// process, registered anew with each config's registry, so that counters go on
+// over reloads.
 type metrics struct {
-	sessions, sockets, namespaces, rooms, handshakes, exhausted, recoveries, closed, events, refused, panics *prometheus.Desc
-	unread, generations                                                                                      *prometheus.Desc
-	memory                                                                                                   *prometheus.Desc // of the process, not of one hub
+	hubs   []*prometheus.Desc // of hubMetrics
+	memory *prometheus.Desc   // of the process, not of one hub
 }
 
 var processMetrics = newMetrics()
 
 func newMetrics() *metrics {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("caddy_realtime_"+name, help, append([]string{"hub"}, labels...), nil)
+	m := &metrics{memory: describe("memory_held_bytes", "Bytes held for clients.", "use")}
+	for _, h := range hubMetrics {
+		m.hubs = append(m.hubs, describe(h.name, h.help, append([]string{"hub"}, h.labels...)...))
 	}
-	return &metrics{
-		memory:      prometheus.NewDesc("caddy_realtime_memory_held_bytes", "What clients make the process hold.", []string{"use"}, nil),
-		sessions:    desc("sessions", "Open connections.", "transport"),
-		sockets:     desc("sockets", "Sockets in all namespaces."),
-		namespaces:  desc("namespaces", "Namespaces that exist, those made by a pattern among them."),
-		rooms:       desc("rooms", "Rooms in all namespaces, without those of one socket or user."),
-		handshakes:  desc("handshakes_total", "First requests of clients.", "result"),
-		exhausted:   desc("budget_exhausted_total", "Clients that a limit has refused or slowed.", "kind"),
-		recoveries:  desc("recoveries_total", "Attempts to recover a socket.", "result"),
-		unread:      desc("outbox_oldest_seconds", "Age of the oldest message that a client has not taken; it is watched where there is a backlog."),
-		generations: desc("generations", "Configurations in force: 1, for a moment of a reload 2."),
-		closed:      desc("sessions_closed_total", "Ended connections.", "reason"),
-		events:      desc("events_total", "Events that clients sent."),
-		refused:     desc("events_refused_total", "Events and CONNECTs that were refused.", "event", "code"),
-		panics:      desc("panics_total", "Faults of ours that cost an event or a connection each."),
-	}
+	return m
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("caddy_realtime_"+name, help, labels, nil)
 }
 
 func registerMetrics(ctx caddy.Context) error {
@@ -56,7 +130,8 @@ func registerMetrics(ctx caddy.Context) error {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.sessions, m.sockets, m.namespaces, m.rooms, m.memory, m.handshakes, m.exhausted, m.recoveries, m.unread, m.generations, m.closed, m.events, m.refused, m.panics} {
+	ch <- m.memory
+	for _, d := range m.hubs {
 		ch <- d
 	}
 }
@@ -64,7 +139,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	processMemory.Each(func(use string, bytes int64) {
-		m.gauge(ch, m.memory, float64(bytes), use)
+		ch <- prometheus.MustNewConstMetric(m.memory, gauge, float64(bytes), use)
 	})
 	// Not within Range: it holds the pool's lock, and ch may block.
 	found := map[string]*instance{}
@@ -74,49 +149,15 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	})
 	for name, i := range found {
 		if h := i.hub.Load(); h != nil {
-			m.collect(ch, name, h.Stats())
-			m.gauge(ch, m.generations, float64(i.generations()), name)
+			m.collect(ch, name, &hubState{h.Stats(), i.generations()})
 		}
 	}
 }
 
-func (m *metrics) gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
-	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-}
-
-func (m *metrics) collect(ch chan<- prometheus.Metric, name string, s hub.Stats) {
-	gauge := func(d *prometheus.Desc, v int, labels ...string) {
-		m.gauge(ch, d, float64(v), append([]string{name}, labels...)...)
+func (m *metrics) collect(ch chan<- prometheus.Metric, hub string, s *hubState) {
+	for i, metric := range hubMetrics {
+		metric.read(s, func(v float64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(m.hubs[i], metric.kind, v, append([]string{hub}, labels...)...)
+		})
 	}
-	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), append([]string{name}, labels...)...)
-	}
-	gauge(m.sessions, s.Engine.Polling, "polling")
-	gauge(m.sessions, s.Engine.WebSocket, "websocket")
-	sockets, rooms := 0, 0
-	for _, n := range s.Namespaces {
-		sockets += n.Sockets
-		rooms += n.Rooms
-	}
-	gauge(m.sockets, sockets)
-	gauge(m.namespaces, len(s.Namespaces))
-	gauge(m.rooms, rooms)
-	m.gauge(ch, m.unread, s.Engine.Unread.Seconds(), name)
-	for result, n := range s.Engine.Handshakes {
-		counter(m.handshakes, n, result)
-	}
-	for kind, n := range s.Exhausted {
-		counter(m.exhausted, n, kind)
-	}
-	for result, n := range s.Recoveries {
-		counter(m.recoveries, n, result)
-	}
-	for reason, n := range s.Engine.Closed {
-		counter(m.closed, n, string(reason))
-	}
-	counter(m.events, s.Events)
-	for _, r := range s.Refusals {
-		counter(m.refused, r.Count, r.Event, string(r.Code))
-	}
-	counter(m.panics, s.Panics+s.Engine.Panics)
 }
