@@ -1,7 +1,7 @@
 #!/bin/sh
 # Writes site/login.json, or the file named: tokens with which the page of
 # examples/Caddyfile lets one be any of a few people. For development only. On
-# your site your app signs a token for whoever has logged in there.
+# your site your app signs a token for the user who is logged in.
 #
 #   JWT_SECRET=… examples/login.sh [<file>]
 #
