@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/caddy-realtime/realtime/engine"
@@ -139,6 +140,15 @@ type Peer interface {
 	Recovered() bool
 	Rooms() []string       // own room first; wire names
 	InRoom(a Address) bool // of a UserRoom or SocketRoom: whether it is its own
+}
+
+// Sender is the name that a socket's messages bear: its user's id, or its own
+// id if it is anonymous.
+func Sender(s interface {
+	ID() string
+	UserID() string
+}) string {
+	return cmp.Or(s.UserID(), s.ID())
 }
 
 // Emission is one event to be sent.

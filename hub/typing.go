@@ -124,7 +124,7 @@ func (ts *typists) next(t *typist, e *Emission) bool {
 	case typing:
 		e.Event, e.Args = userTyping, payload
 	default:
-		e.Event, e.Args = userStoppedTyping, parser.Args{JSON: object("userId", t.Socket().sender())}
+		e.Event, e.Args = userStoppedTyping, parser.Args{JSON: object("userId", Sender(t.Socket()))}
 	}
 	return ok
 }
@@ -155,15 +155,6 @@ func (n *Namespace) expiredTypists() []*typist {
 		n.expireTypingAtLocked(at)
 	}
 	return expired
-}
-
-// sender is what a socket's messages are signed with: the user's id, or its
-// own if it is anonymous.
-func (s *Socket) sender() string {
-	if id := s.UserID(); id != "" {
-		return id
-	}
-	return s.id
 }
 
 // stopAllTyping ends the typing of a socket that has left, behind the calls

@@ -228,13 +228,7 @@ func (r *run) time() int64 {
 }
 
 // sender is the variable of that name.
-func (r *run) sender() string {
-	peer := r.call.Peer()
-	if id := peer.UserID(); id != "" {
-		return id
-	}
-	return peer.ID()
-}
+func (r *run) sender() string { return hub.Sender(r.call.Peer()) }
 
 // socketJSON is the variable socket as a whole.
 func (r *run) socketJSON() []byte {
