@@ -25,12 +25,7 @@ func init() {
 	caddy.RegisterModule(Handler{})
 }
 
-const (
-	defaultPath         = "/socket.io/"
-	defaultPingInterval = 25 * time.Second
-	defaultPingTimeout  = 20 * time.Second
-	defaultMaxMessage   = 1_000_000
-)
+const defaultPath = "/socket.io/"
 
 // Handler is a realtime endpoint: Socket.IO clients connect to it, tokens say
 // who they are, and rules say what they may do. Requests outside its path go
@@ -186,18 +181,11 @@ func (h *Handler) joinHub(ctx caddy.Context, agreed string) error {
 }
 
 func (h *Handler) setDefaults() {
-	if h.Path == "" {
-		h.Path = defaultPath
-	}
-	if h.PingInterval == 0 {
-		h.PingInterval = caddy.Duration(defaultPingInterval)
-	}
-	if h.PingTimeout == 0 {
-		h.PingTimeout = caddy.Duration(defaultPingTimeout)
-	}
-	if h.MaxMessage == 0 {
-		h.MaxMessage = defaultMaxMessage
-	}
+	of := engine.Config{}.WithDefaults()
+	h.Path = cmp.Or(h.Path, defaultPath)
+	h.PingInterval = cmp.Or(h.PingInterval, caddy.Duration(of.PingInterval))
+	h.PingTimeout = cmp.Or(h.PingTimeout, caddy.Duration(of.PingTimeout))
+	h.MaxMessage = cmp.Or(h.MaxMessage, of.MaxPayload)
 	if len(h.Origins) == 0 {
 		h.Origins = []string{"same"}
 	}

@@ -8,6 +8,7 @@
 package engine
 
 import (
+	"cmp"
 	"log/slog"
 	"slices"
 	"time"
@@ -99,15 +100,16 @@ type Config struct {
 	Reclaim func(bytes int)
 }
 
-func (c Config) withDefaults() Config {
-	setDefault(&c.PingInterval, 25*time.Second)
-	setDefault(&c.PingTimeout, 20*time.Second)
-	setDefault(&c.UpgradeTimeout, 10*time.Second)
-	setDefault(&c.HandshakeTimeout, 45*time.Second)
-	setDefault(&c.InputTimeout, 20*time.Second)
-	setDefault(&c.WriteTimeout, 15*time.Second)
-	setDefault(&c.MaxPayload, 1_000_000)
-	setDefault(&c.Outbox, 4_000_000)
+// WithDefaults is c with the defaults of what is zero, as a Server works by it.
+func (c Config) WithDefaults() Config {
+	c.PingInterval = cmp.Or(c.PingInterval, 25*time.Second)
+	c.PingTimeout = cmp.Or(c.PingTimeout, 20*time.Second)
+	c.UpgradeTimeout = cmp.Or(c.UpgradeTimeout, 10*time.Second)
+	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 45*time.Second)
+	c.InputTimeout = cmp.Or(c.InputTimeout, 20*time.Second)
+	c.WriteTimeout = cmp.Or(c.WriteTimeout, 15*time.Second)
+	c.MaxPayload = cmp.Or(c.MaxPayload, 1_000_000)
+	c.Outbox = cmp.Or(c.Outbox, 4_000_000)
 	if c.Reclaim == nil {
 		c.Reclaim = func(int) {}
 	}
@@ -115,10 +117,4 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
-}
-
-func setDefault[T int | time.Duration](v *T, d T) {
-	if *v == 0 {
-		*v = d
-	}
 }

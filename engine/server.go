@@ -93,7 +93,7 @@ func NewServer(h Handler, c Config) *Server {
 // Update makes c apply to sessions that open from now on; its Rates and
 // Memory to all.
 func (s *Server) Update(c Config) {
-	c = c.withDefaults()
+	c = c.WithDefaults()
 	s.config.Store(&c)
 }
 

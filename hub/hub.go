@@ -66,37 +66,28 @@ type NamespaceConfig struct {
 }
 
 func (c Config) withDefaults() Config {
-	setDefault(&c.MaxAttachments, 10)
-	setDefault(&c.RoomsPerSocket, 128)
-	setDefault(&c.NamespacesPerClient, 16)
-	setDefault(&c.DynamicNamespaces, 1000)
-	setDefault(&c.DataBytes, 16<<10)
-	setDefault(&c.WaitingEvents, 64)
-	setDefault(&c.WaitingBytes, 1_000_000)
-	setDefault(&c.PendingAsks, 64)
-	setDefault(&c.Recovery.Bytes, 64_000_000)
-	setDefault(&c.Engine.MaxPayload, 1_000_000)
-	setDefault(&c.Engine.Outbox, 4_000_000)
-	setDefault(&c.Engine.PingInterval, 25*time.Second)
-	setDefault(&c.Engine.PingTimeout, 20*time.Second)
-	setDefault(&c.Engine.InputTimeout, 20*time.Second)
+	c.MaxAttachments = cmp.Or(c.MaxAttachments, 10)
+	c.RoomsPerSocket = cmp.Or(c.RoomsPerSocket, 128)
+	c.NamespacesPerClient = cmp.Or(c.NamespacesPerClient, 16)
+	c.DynamicNamespaces = cmp.Or(c.DynamicNamespaces, 1000)
+	c.DataBytes = cmp.Or(c.DataBytes, 16<<10)
+	c.WaitingEvents = cmp.Or(c.WaitingEvents, 64)
+	c.WaitingBytes = cmp.Or(c.WaitingBytes, 1_000_000)
+	c.PendingAsks = cmp.Or(c.PendingAsks, 64)
+	c.Recovery.Bytes = cmp.Or(c.Recovery.Bytes, 64_000_000)
+	c.Engine = c.Engine.WithDefaults()
 	c.Namespaces = slices.Clone(c.Namespaces)
 	for i := range c.Namespaces {
 		if p := c.Namespaces[i].Pattern; p != nil {
 			c.Namespaces[i].Pattern = regexp.MustCompile(`\A(?:` + p.String() + `)\z`)
 		}
-		setDefault(&c.Namespaces[i].Presence.Interval, 100*time.Millisecond)
+		interval := &c.Namespaces[i].Presence.Interval
+		*interval = cmp.Or(*interval, 100*time.Millisecond)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
-}
-
-func setDefault[T comparable](v *T, d T) {
-	if *v == *new(T) {
-		*v = d
-	}
 }
 
 // Hub holds the namespaces of one realtime endpoint. It is safe for
