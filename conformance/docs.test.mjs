@@ -4,14 +4,14 @@
 import { after, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { access, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { Browser } from "./lib/browser.mjs";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, program } from "./lib/caddy.mjs";
 import { call, client, closeAll, connected, connects, next } from "./lib/client.mjs";
 import { jwt, secret } from "./lib/jwt.mjs";
-import { here, root } from "./lib/process.mjs";
+import { here, root, run } from "./lib/process.mjs";
 
 const limit = { timeout: 60_000 };
 const env = { JWT_SECRET: secret };
@@ -208,6 +208,57 @@ ${steps.map((step, i) => `\t\ton event-${i} {\n\t\t\t${step}\n\t\t}`).join("\n")
 }
 `;
   await serve(config, (site) => connects(client(site, as("ann"))));
+});
+
+test("links between pages lead to a file and a heading", limit, async () => {
+  const pages = ["README.md", "CHANGELOG.md", ...(await readdir(join(root, "docs"))).filter((name) => name.endsWith(".md")).map((name) => `docs/${name}`)];
+  const prose = async (path) => (await readFile(join(root, path), "utf8")).replace(/^\s*```.*?^\s*```/gms, "");
+  const anchor = (heading) => heading.toLowerCase().replace(/[^\p{L}\p{N}_\- ]/gu, "").replaceAll(" ", "-");
+  for (const page of pages)
+    for (const [, link] of (await prose(page)).matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^https?:/.test(link)) continue;
+      const [file, heading] = link.split("#");
+      const path = file ? join(dirname(page), file) : page;
+      await access(join(root, path)).catch(() => assert.fail(`${page}: ${link}`));
+      if (heading) assert.ok([...(await prose(path)).matchAll(/^#+ (.*)$/gm)].some(([, text]) => anchor(text) === heading), `${page}: ${link}`);
+    }
+});
+
+// known are the names that Caddy lists when it does not know one in that place.
+async function known(dir, before, after = "") {
+  const file = join(dir, "Caddyfile");
+  await writeFile(file, `http://localhost {\nrealtime {\n${before} unheard-of\n${after}\n}\n}\n`);
+  const { output } = await run(program, ["adapt", "--config", file, "--adapter", "caddyfile"]);
+  const list = /(?:options|steps|presets) are ([a-z_, ]+)/.exec(output)?.[1];
+  assert.ok(list, output);
+  return list.split(", ");
+}
+
+describe("references are complete", () => {
+  let dir;
+  before(async () => (dir = await mkdtemp(join(tmpdir(), "realtime-docs-"))));
+  after(() => rm(dir, { recursive: true }));
+  const page = (name) => readFile(join(root, "docs", name), "utf8");
+  const sorted = (names) => [...new Set(names)].sort();
+
+  test("docs/caddyfile.md: options", limit, async () => {
+    const options = await known(dir, "");
+    for (const block of ["limits", "auth jwt", "auth caddy", "presence", "namespace /chat"]) options.push(...(await known(dir, `${block} {\n`, "}")));
+    const synopsis = /^```\nrealtime(.*?)^```/ms.exec(await page("caddyfile.md"))[1];
+    const documented = [...synopsis.matchAll(/^\t+([a-z_]+)/gm)].map(([, name]) => name);
+    assert.deepEqual(sorted(documented), sorted(options));
+  });
+
+  test("docs/rules.md: steps", limit, async () => {
+    const steps = await known(dir, "on message {\n", "}");
+    const table = /^\| step .*?\n\n/ms.exec(await page("rules.md"))[0];
+    assert.deepEqual(sorted([...table.matchAll(/^\| `([a-z]+)/gm)].map(([, name]) => name)), sorted(steps));
+  });
+
+  test("docs/presets.md: presets", limit, async () => {
+    const presets = await known(dir, "use");
+    assert.deepEqual(sorted([...(await page("presets.md")).matchAll(/^\| `([a-z]+)` /gm)].map(([, name]) => name)), sorted(presets));
+  });
 });
 
 describe("pages in a browser", () => {
