@@ -33,7 +33,6 @@ var processRecovery recovery.Budget
 const (
 	minRecovery, maxRecovery = time.Second, 24 * time.Hour
 	minRecoveryMemory        = 1_000_000
-	recoveryMemory           = 64_000_000
 )
 
 // check takes nil for no recovery.
@@ -65,7 +64,7 @@ func (r *Recovery) config(ceiling int) hub.RecoveryConfig {
 	}
 	c := hub.RecoveryConfig{Window: time.Duration(r.Window), Bytes: r.Memory, Budget: &processRecovery}
 	if c.Bytes == 0 && ceiling > 0 {
-		c.Bytes = min(recoveryMemory, ceiling/4)
+		c.Bytes = min(hub.DefaultRecoveryBytes, ceiling/4)
 	}
 	return c
 }

@@ -74,7 +74,7 @@ func (c Config) withDefaults() Config {
 	c.WaitingEvents = cmp.Or(c.WaitingEvents, 64)
 	c.WaitingBytes = cmp.Or(c.WaitingBytes, 1_000_000)
 	c.PendingAsks = cmp.Or(c.PendingAsks, 64)
-	c.Recovery.Bytes = cmp.Or(c.Recovery.Bytes, 64_000_000)
+	c.Recovery.Bytes = cmp.Or(c.Recovery.Bytes, DefaultRecoveryBytes)
 	c.Engine = c.Engine.WithDefaults()
 	c.Namespaces = slices.Clone(c.Namespaces)
 	for i := range c.Namespaces {

@@ -25,6 +25,9 @@ import (
 // before anything is sent, a pid serves once, and nothing is sent that went to
 // a room before the socket was in it.
 
+// DefaultRecoveryBytes is the default of RecoveryConfig.Bytes.
+const DefaultRecoveryBytes = 64_000_000
+
 // RecoveryConfig says what a Hub keeps for sockets that lose their connection.
 type RecoveryConfig struct {
 	// Window is how long after that they may come back; 0: there is no
@@ -34,7 +37,7 @@ type RecoveryConfig struct {
 	// much of events that were sent within the window, half of that of sockets,
 	// and a sixteenth of the latter for one user or address. Beyond, the rooms
 	// that have most forget their oldest events, and the users and addresses
-	// that have most their oldest sockets. Default 64,000,000.
+	// that have most their oldest sockets. Default: DefaultRecoveryBytes.
 	Bytes int
 	// Budget counts what hubs keep. It is taken by New only. Default: one of the
 	// Hub's own.
