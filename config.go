@@ -10,13 +10,13 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/names"
+	"github.com/caddy-realtime/realtime/parser"
 	"github.com/caddy-realtime/realtime/rules"
 )
 
@@ -143,9 +143,9 @@ func (n *NamedNamespace) check() error {
 		return errors.New("namespace / is the realtime block itself; move its options there")
 	case !strings.HasPrefix(name, "/"):
 		return fmt.Errorf("namespace %q must begin with a slash; a regular expression begins with ~", name)
-	case len(name) > 128:
-		return fmt.Errorf("namespace %.20s… is longer than 128 bytes", name)
-	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
+	case len(name) > parser.MaxNamespace:
+		return fmt.Errorf("namespace %.20s… is longer than %d bytes", name, parser.MaxNamespace)
+	case !names.Clean(name):
 		return fmt.Errorf("namespace %q contains control characters or invalid UTF-8", name)
 	case strings.ContainsAny(name, ",?"):
 		return fmt.Errorf("namespace %q contains a comma or question mark, which clients cannot send", name)

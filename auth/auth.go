@@ -8,13 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
-)
 
-const maxUserID = 128 // bytes
+	"github.com/caddy-realtime/realtime/internal/names"
+)
 
 // Identity is who a client proved to be. It is immutable.
 type Identity struct {
@@ -53,9 +50,9 @@ func NewIdentity(id string, claims map[string]json.RawMessage) (*Identity, error
 	switch {
 	case id == "":
 		return nil, errors.New("the user's id is missing or empty")
-	case len(id) > maxUserID:
-		return nil, fmt.Errorf("the user's id has more than %d bytes", maxUserID)
-	case !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl):
+	case len(id) > names.MaxUser:
+		return nil, fmt.Errorf("the user's id has more than %d bytes", names.MaxUser)
+	case !names.Clean(id):
 		return nil, errors.New("the user's id contains control characters or is not UTF-8")
 	}
 	quoted, err := json.Marshal(id)

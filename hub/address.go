@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/caddy-realtime/realtime/internal/names"
 )
 
 // MaxRooms is how many rooms one list may name. In a list of targets, the
@@ -47,7 +47,7 @@ func (a Address) check() *Refusal {
 	switch {
 	case reserved(a.Name):
 		return &Refusal{Code: Forbidden, Message: "Reserved room name"}
-	case a.Name == "" || len(a.Name) > maxRoomBytes || !utf8.ValidString(a.Name) || strings.ContainsFunc(a.Name, unicode.IsControl):
+	case a.Name == "" || len(a.Name) > maxRoomBytes || !names.Clean(a.Name):
 		return &Refusal{Code: Invalid, Message: "Invalid room name"}
 	}
 	return nil

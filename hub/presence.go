@@ -3,8 +3,8 @@ package hub
 import (
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/caddy-realtime/realtime/internal/names"
 )
 
 // PresenceConfig says what the sockets of a namespace are told of who comes
@@ -37,14 +37,12 @@ func (c PresenceConfig) On() bool { return c.Announce != AnnounceOff || c.Rooms 
 // PresenceEvents are the events that a namespace's presence sends.
 var PresenceEvents = []string{onlineUsers, userOnline, userOffline, roomMembers}
 
-const maxUserID = 128 // bytes of an id given to Appear
-
 // CheckUserID refuses what may not be shown as a user's id.
 func CheckUserID(id string) *Refusal {
 	switch {
 	case reserved(id):
 		return &Refusal{Code: Forbidden, Message: "Reserved user id"}
-	case id == "" || len(id) > maxUserID || !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl):
+	case id == "" || len(id) > names.MaxUser || !names.Clean(id):
 		return &Refusal{Code: Invalid, Message: "Invalid user id"}
 	}
 	return nil

@@ -55,7 +55,8 @@ func tooLarge(what string, n, limit int) error {
 }
 
 // hasControl reports whether s has a control character, which must not reach
-// logs, metrics and other nodes in a name.
+// logs, metrics and other nodes in a name. Unlike names.Clean it takes UTF-8
+// for granted, which the JSON of an event was checked for: it runs for each event.
 func hasControl(s []byte) bool {
 	for i, c := range s {
 		if c < ' ' || c == 0x7f || c == 0xc2 && i+1 < len(s) && s[i+1] < 0xa0 { // C0, DEL, C1
