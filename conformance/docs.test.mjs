@@ -10,7 +10,7 @@ import { dirname, join } from "node:path";
 import { Browser } from "./lib/browser.mjs";
 import { Caddy, program } from "./lib/caddy.mjs";
 import { call, client, closeAll, connected, connects, next } from "./lib/client.mjs";
-import { jwt, secret } from "./lib/jwt.mjs";
+import { inSeconds, jwt, secret } from "./lib/jwt.mjs";
 import { here, root, run } from "./lib/process.mjs";
 
 const limit = { timeout: 60_000 };
@@ -338,11 +338,13 @@ describe("pages in a browser", () => {
       .replace("{% url 'realtime-token' %}", "/realtime-token/")
       .replace("{% static 'chat.js' %}", "/chat.js");
     assert.doesNotMatch(html, /\{[{%]/);
+    let rooms = ["general", "staff"];
+    let exp = inSeconds(3600);
     const django = ({ url, headers }, response) => {
       const [, user] = /user=(\w+)/.exec(headers.cookie ?? "") ?? [];
       response.setHeader("Content-Type", url === "/chat.js" ? "text/javascript" : url === "/realtime-token/" ? "application/json" : "text/html");
       if (url === "/chat.js") response.end(script);
-      else if (url === "/realtime-token/") response.end(JSON.stringify({ token: jwt({ sub: user, rooms: ["general"] }) }));
+      else if (url === "/realtime-token/") response.end(JSON.stringify({ token: jwt({ sub: user, rooms, exp: exp++ }) }));
       else if (url === "/chat/general/") response.end(html);
       else response.writeHead(404).end();
     };
@@ -355,7 +357,16 @@ describe("pages in a browser", () => {
           for (const p of [ann, bob]) await shows(p, "here: ann, bob");
           await say(ann, "hello");
           for (const p of [ann, bob]) await shows(p, "ann: hello");
-          assert.equal(await ann.evaluate(async () => (await socket.emitWithAck("join-room", "staff")).code), "FORBIDDEN");
+
+          // She may enter another room, and then she may not.
+          const answer = (event, data) => ann.evaluate(([event, data]) => socket.emitWithAck(event, data), [event, data]);
+          assert.equal(await answer("join-room", "staff"), undefined);
+          assert.deepEqual(await answer("send-message", { room: "staff", text: "hi" }), { ok: true });
+          rooms = ["general"];
+          assert.equal(await ann.evaluate(async () => socket.emitWithAck("auth-refresh", { token: await token() })), undefined);
+          assert.equal((await answer("send-message", { room: "staff", text: "hi" })).code, "FORBIDDEN");
+          assert.equal((await answer("join-room", "staff")).code, "FORBIDDEN");
+          assert.deepEqual(await answer("send-message", { room: "general", text: "hi" }), { ok: true });
           await browser.closeAll();
         },
         { cwd: dir, ports: { 8000: port } },
