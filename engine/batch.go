@@ -103,7 +103,7 @@ func (b *Batch) gather(c *conn, pending []*Frames, skip int) []byte {
 	if len(pending) == 1 || len(first) >= gatherSize {
 		return first
 	}
-	same := skip == 0 && !c.deflate.negotiated()
+	same := skip == 0 && !c.deflate.Negotiated()
 	if same && slices.Equal(b.gathered, pending) {
 		return b.buf
 	}

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/caddy-realtime/realtime/engine/internal/ws"
 	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/internal/guard"
 )
@@ -29,7 +29,7 @@ type conn struct {
 	raw     syscall.RawConn // the socket; nil: reads and writes cannot be tried
 	secure  bool            // raw carries TLS records
 	polled  bool            // the poller watches it
-	deflate deflateRange    // of the sizes of messages that are compressed
+	deflate ws.Deflate
 
 	// Guarded by the poller's mu.
 	fd      int32
@@ -46,24 +46,12 @@ type conn struct {
 	discard bool          // what comes after a violation means nothing
 	fresh   bool          // a message was completed by this input
 	timed   bool          // the session waits for the rest of a message
-	partial *partial
+	input   ws.Decoder
 
 	// Guarded by the session's mu.
 	resume     instant // when to read again; 0: it does not rest
 	rested     instant // when it began to rest
 	peerClosed bool
-}
-
-// partial is the input that was read and not handled yet.
-type partial struct {
-	buf        []byte // frames
-	off        int    // what is handled of buf
-	behind     bool   // complete frames are among the rest: they come before anything else is read
-	end        error  // what ended the reading meanwhile
-	message    []byte // the fragments so far
-	held       int    // bytes that are counted as memory
-	op         byte   // of the message; 0: none has begun
-	compressed bool
 }
 
 // newConn makes a session's connection. windowBits is what was negotiated for
@@ -75,7 +63,7 @@ func newConn(nc net.Conn, s *Session, windowBits int) *conn {
 		c.secure = c.raw != nil
 	}
 	if windowBits > 0 {
-		c.deflate = newDeflateRange(s.config.Compression, windowBits)
+		c.deflate = ws.NewDeflate(s.config.Compression, windowBits)
 	}
 	if tcp, ok := socket(nc).(*net.TCPConn); ok {
 		// What a client does not read waits in our outbox, where it is
@@ -93,7 +81,7 @@ func newConn(nc net.Conn, s *Session, windowBits int) *conn {
 // start begins to read.
 func (c *conn) start() {
 	c.polled = true
-	behind := c.behind()
+	behind := c.input.HasBacklog()
 	if behind {
 		c.reading.Store(served) // by resume
 	}
@@ -153,7 +141,7 @@ func (c *conn) readOnce(buf []byte) (goOn bool) {
 	switch {
 	case c.pause(b):
 		return false
-	case c.behind():
+	case c.input.HasBacklog():
 		return c.catchUp(b)
 	}
 	goOn, _ = c.readBy(b, buf)
@@ -164,7 +152,7 @@ func (c *conn) readOnce(buf []byte) (goOn bool) {
 // readBy reads and handles what came, on a connection that may have a read
 // deadline; late reports whether that was what ended the read.
 func (c *conn) readBy(b *Batch, buf []byte) (goOn, late bool) {
-	in, off := c.buffer(buf)
+	in, off := c.input.Buffer(buf)
 	n, err := c.Conn.Read(in[off:])
 	if late = errors.Is(err, os.ErrDeadlineExceeded); late {
 		err = nil
@@ -193,12 +181,12 @@ func (c *conn) serve(b *Batch) outcome {
 		if c.pause(b) {
 			return toRest
 		}
-		if c.behind() {
+		if c.input.HasBacklog() {
 			if !c.catchUp(b) {
 				return toEnd
 			}
 		} else {
-			in, off := c.buffer(b.slab)
+			in, off := c.input.Buffer(b.slab)
 			n, err := b.try.read(c, in[off:])
 			if n == 0 && err == nil {
 				return toWait
@@ -208,7 +196,7 @@ func (c *conn) serve(b *Batch) outcome {
 				return toEnd
 			}
 			c.pay(b)
-			if !c.behind() && n < len(in)-off && !c.ending.Load() {
+			if !c.input.HasBacklog() && n < len(in)-off && !c.ending.Load() {
 				return toWait // a short read took everything: epoll(7)
 			}
 		}
@@ -220,28 +208,6 @@ func (c *conn) serve(b *Batch) outcome {
 	}
 	return toRead
 }
-
-// buffer returns where to read to: behind what there is of an incomplete
-// frame.
-func (c *conn) buffer(buf []byte) (in []byte, off int) {
-	if c.partial == nil || len(c.partial.buf) == 0 || c.partial.behind {
-		return buf, 0
-	}
-	rest := c.partial.buf
-	if len(rest) <= len(buf)/2 {
-		return buf, copy(buf, rest)
-	}
-	// A large frame grows where it is, with what really arrived.
-	if len(rest) == cap(rest) {
-		rest = append(rest, 0)[:len(rest)]
-		c.partial.buf = rest
-	}
-	return rest[:cap(rest)], len(rest)
-}
-
-// behind reports whether there are complete frames that were read and not
-// handled, for which it was not the client's turn.
-func (c *conn) behind() bool { return c.partial != nil && c.partial.behind }
 
 // catchUp handles the frames that it is behind with, at least one. It reports
 // whether to go on.
@@ -261,11 +227,8 @@ func (c *conn) take(b *Batch, data []byte, err error) (goOn bool) {
 		c.drop()
 		return c.refuse(bad)
 	}
-	if p := c.partial; p != nil {
-		p.end = cmp.Or(p.end, err)
-		if err = p.end; p.behind {
-			return true
-		}
+	if err = c.input.End(err); c.input.HasBacklog() {
+		return true
 	}
 	if err != nil {
 		c.drop()
@@ -278,7 +241,7 @@ func (c *conn) take(b *Batch, data []byte, err error) (goOn bool) {
 // handle handles frames of what it is behind with or, if that is nothing, of
 // data. What was read while it is behind waits, too.
 func (c *conn) handle(b *Batch, data []byte) (bad error) {
-	s, behind := c.session, c.behind()
+	s, behind := c.session, c.input.HasBacklog()
 	switch {
 	case c.discard:
 		return nil
@@ -287,12 +250,11 @@ func (c *conn) handle(b *Batch, data []byte) (bad error) {
 		s.touchLocked()
 		s.mu.Unlock()
 		if behind { // crypto/tls had it already
-			c.partial.buf = append(c.partial.buf, data...)
-			c.holdPartial(c.partial)
+			c.holdInput(c.input.Append(data))
 			return nil
 		}
 	case behind:
-		data = c.partial.buf[c.partial.off:]
+		data = c.input.Backlog()
 	default:
 		return nil
 	}
@@ -311,26 +273,26 @@ func (c *conn) handle(b *Batch, data []byte) (bad error) {
 func (c *conn) consume(b *Batch, data []byte) (used int, behind bool, err error) {
 	limit, began, probing := c.session.config.MaxPayload, b.now, c.probing
 	for i := 0; ; i++ {
-		h, err := parseHeader(data[used:], limit, c.deflate.negotiated())
-		if err == errShortHeader {
+		h, err := ws.Parse(data[used:], limit, c.deflate.Negotiated())
+		if err == ws.ErrIncomplete {
 			return used, false, nil
 		}
 		if err != nil {
 			return used, false, err
 		}
-		start := used + h.length
-		if len(data)-start < h.size {
-			return used, false, nil
-		}
 		if i > 0 && (probing && !c.probing || !c.mayGoOn(b, i, began)) {
 			return used, true, nil
 		}
-		payload := data[start : start+h.size]
-		used = start + h.size
-		unmask(payload, h.mask)
-		b.cost = 0
-		if err := c.frame(b, h, payload); err != nil {
+		f, whole, err := c.input.Add(h, data[used:], limit)
+		if err != nil {
 			return used, false, err
+		}
+		used += h.Frame()
+		b.cost = 0
+		if whole {
+			if err := c.frame(b, f); err != nil {
+				return used, false, err
+			}
 		}
 		c.cost = b.cost
 	}
@@ -353,26 +315,8 @@ func (c *conn) mayGoOn(b *Batch, handled int, began instant) bool {
 // keep keeps the frames that were not handled, and watches that a begun message
 // is completed in time.
 func (c *conn) keep(rest []byte, behind bool) {
-	defer c.holdPartial(c.partial)
-	switch p := c.partial; {
-	case p != nil && behind && p.behind: // rest is the end of its buf
-		p.off = len(p.buf) - len(rest)
-	case len(rest) > 0:
-		if p == nil {
-			p = &partial{}
-			c.partial = p
-		}
-		p.buf, p.off = append(p.buf[:0], rest...), 0
-	case p != nil:
-		p.buf, p.off = nil, 0
-		if p.op == 0 && p.end == nil {
-			c.partial = nil
-		}
-	}
-	if c.partial != nil {
-		c.partial.behind = behind
-	}
-	begun := c.partial != nil && !behind
+	c.holdInput(c.input.Keep(rest, behind))
+	begun := c.input.Incomplete()
 	fresh := c.fresh
 	c.fresh = false
 	if begun == c.timed && !(begun && fresh) || c.probing {
@@ -386,27 +330,15 @@ func (c *conn) keep(rest []byte, behind bool) {
 	}
 }
 
-// holdPartial counts what is kept, where was is what was kept before.
-func (c *conn) holdPartial(was *partial) {
-	grown := 0
-	if was != nil {
-		grown, was.held = -was.held, 0
-	}
-	if p := c.partial; p != nil {
-		p.held = cap(p.buf) + cap(p.message)
-		grown += p.held
-	}
+// holdInput counts so many bytes more that the input takes.
+func (c *conn) holdInput(grown int) {
 	if grown != 0 {
 		c.session.server.Hold(budget.Input, grown)
 	}
 }
 
 // drop forgets what was not completed.
-func (c *conn) drop() {
-	was := c.partial
-	c.partial = nil
-	c.holdPartial(was)
-}
+func (c *conn) drop() { c.holdInput(c.input.Drop()) }
 
 // inputBy sets when a begun message must be complete; 0: none has begun.
 func (s *Session) inputBy(t instant) {
@@ -418,66 +350,41 @@ func (s *Session) inputBy(t instant) {
 	}
 }
 
-// frame handles one frame. Input is held.
-func (c *conn) frame(b *Batch, h header, payload []byte) error {
-	switch h.op {
-	case opPing:
-		c.answer(b, controlFrames(opPong, payload))
+// frame handles a message or a control frame. Input is held.
+func (c *conn) frame(b *Batch, f ws.Frame) error {
+	switch f.Op {
+	case ws.OpPing:
+		c.answer(b, controlFrames(ws.OpPong, f.Payload))
 		return nil
-	case opPong:
+	case ws.OpPong:
 		if c.session.kind == PlainText {
 			c.session.pong()
 		}
 		return nil
-	case opClose:
-		code, err := closePayload(payload)
+	case ws.OpClose:
+		code, err := ws.ParseClose(f.Payload)
 		if err != nil {
 			return err
 		}
 		c.closedBy(b, code)
-		return errPeerClosed
-	case opContinuation:
-		if c.partial == nil || c.partial.op == 0 {
-			return errContinuation
-		}
-	default:
-		if c.partial != nil && c.partial.op != 0 {
-			return errContinuation
-		}
-		if h.fin {
-			return c.complete(b, h.op, payload, h.compressed)
-		}
-		if c.partial == nil {
-			c.partial = &partial{}
-		}
-		c.partial.op, c.partial.compressed = h.op, h.compressed
+		return errClosed
 	}
-	p := c.partial
-	if len(p.message)+len(payload) > c.session.config.MaxPayload {
-		return errTooBig
-	}
-	p.message = append(p.message, payload...)
-	if !h.fin {
-		return nil
-	}
-	op, message, compressed := p.op, p.message, p.compressed
-	p.op, p.message = 0, nil
-	return c.complete(b, op, message, compressed)
+	return c.complete(b, f)
 }
 
 // complete handles one message.
-func (c *conn) complete(b *Batch, op byte, data []byte, compressed bool) error {
-	s := c.session
+func (c *conn) complete(b *Batch, f ws.Frame) error {
+	s, op, data := c.session, f.Op, f.Payload
 	c.fresh = true
-	if compressed {
+	if f.Compressed {
 		var err error
-		if b.text, err = inflate(b.text[:0], data, s.config.MaxPayload); err != nil {
+		if b.text, err = ws.Inflate(b.text[:0], data, s.config.MaxPayload); err != nil {
 			return err
 		}
 		data = b.text
 	}
-	if op == opText && !utf8.Valid(data) {
-		return errEncoding
+	if op == ws.OpText && !utf8.Valid(data) {
+		return ws.ErrText
 	}
 	if !s.isOpen() {
 		return nil
@@ -485,8 +392,8 @@ func (c *conn) complete(b *Batch, op byte, data []byte, compressed bool) error {
 	switch {
 	case c.probing:
 		return c.probed(b, op, data)
-	case s.kind == PlainText || op == opBinary:
-		s.message(b, data, op == opBinary)
+	case s.kind == PlainText || op == ws.OpBinary:
+		s.message(b, data, op == ws.OpBinary)
 		return nil
 	}
 	if len(data) > 0 && data[0] == packetClose {
@@ -515,17 +422,17 @@ func (c *conn) answer(b *Batch, f *Frames) {
 // refuse ends the session, or only the upgrade, because of what was received.
 func (c *conn) refuse(err error) (goOn bool) {
 	s := c.session
-	code, why, reason := uint16(closeNoStatus), "", TransportError
-	var v *violation
+	code, why, reason := uint16(ws.CloseNoStatus), "", TransportError
+	var violation *ws.Error
 	switch {
-	case errors.Is(err, errPeerClosed):
+	case errors.Is(err, errClosed):
 		return false
 	case errors.Is(err, errParse):
 		reason = ParseError
-	case errors.As(err, &v):
-		code = v.code
+	case errors.As(err, &violation):
+		code = violation.Code
 		if s.kind == PlainText { // Node sends Engine.IO clients none
-			why = v.what
+			why = violation.Reason
 		}
 	}
 	if c.probing {
@@ -536,7 +443,7 @@ func (c *conn) refuse(err error) (goOn bool) {
 		c.lost()
 		return false
 	}
-	c.discard = code != closeNoStatus
+	c.discard = code != ws.CloseNoStatus
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.discard {

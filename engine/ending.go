@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/caddy-realtime/realtime/engine/internal/ws"
 	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
@@ -49,9 +50,9 @@ func (s *Session) closeLocked(reason Reason) {
 	if s.state != open {
 		return
 	}
-	code := uint16(closeNoStatus)
+	code := uint16(ws.CloseNoStatus)
 	if reason == ShuttingDown {
-		code = closeGoingAway
+		code = ws.CloseGoingAway
 	}
 	s.sayLocked(closeFrames(code, ""))
 	s.endLocked(reason, graceful)

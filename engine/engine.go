@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caddy-realtime/realtime/engine/internal/ws"
 	"github.com/caddy-realtime/realtime/internal/budget"
 )
 
@@ -38,6 +39,12 @@ type Receiver interface {
 	// Closed is called exactly once, after the last Message.
 	Closed(b *Batch, reason Reason)
 }
+
+// Codes for Session.Reject, RFC 6455 section 7.4.1.
+const (
+	CloseUnsupported = ws.CloseUnsupported // a message of a kind that is not accepted
+	CloseInvalid     = ws.CloseInvalid     // a message whose content is malformed
+)
 
 // Kind is the framing of a session.
 type Kind uint8

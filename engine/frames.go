@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"sync"
 	"sync/atomic"
+
+	"github.com/caddy-realtime/realtime/engine/internal/ws"
 )
 
 // Frames is an immutable run of one or more messages that go out contiguous
@@ -36,21 +38,20 @@ func NewFrames(kind Kind, head []byte, binary bool, attachments [][]byte) *Frame
 	if kind == EngineIO && !binary {
 		prefix = packetMessage
 	}
-	size := maxHeader + len(prefix) + len(head)
+	size := ws.MaxHeader + len(prefix) + len(head)
 	for _, a := range attachments {
-		size += maxHeader + len(a)
+		size += ws.MaxHeader + len(a)
 	}
-	op := byte(opText)
+	op := byte(ws.OpText)
 	if binary {
-		op = opBinary
+		op = ws.OpBinary
 	}
 	dst := make([]byte, 0, size)
-	dst = appendHeader(dst, finBit|op, len(prefix)+len(head))
+	dst = ws.AppendHeader(dst, op, len(prefix)+len(head))
 	dst = append(dst, prefix...)
 	dst = append(dst, head...)
 	for _, a := range attachments {
-		dst = appendHeader(dst, finBit|opBinary, len(a))
-		dst = append(dst, a...)
+		dst = ws.AppendFrame(dst, ws.OpBinary, a)
 	}
 	return &Frames{data: dst}
 }
@@ -64,14 +65,21 @@ func (f *Frames) cost() int { return len(f.data) + frameCost }
 
 // packetFrames is one Engine.IO packet that is not a message.
 func packetFrames(packet string) *Frames {
-	dst := appendHeader(make([]byte, 0, maxHeader+len(packet)), finBit|opText, len(packet))
-	return &Frames{data: append(dst, packet...), own: true}
+	return &Frames{data: ws.AppendFrame(nil, ws.OpText, packet), own: true}
 }
 
 // controlFrames is one control frame; payload is at most 125 bytes.
 func controlFrames(op byte, payload []byte) *Frames {
-	dst := appendHeader(make([]byte, 0, 2+len(payload)), finBit|op, len(payload))
-	return &Frames{data: append(dst, payload...), raw: true, own: true}
+	return &Frames{data: ws.AppendFrame(nil, op, payload), raw: true, own: true}
+}
+
+// closeFrames is a close frame; reason is ASCII. With ws.CloseNoStatus it is
+// empty, which is what Socket.IO's own server sends.
+func closeFrames(code uint16, reason string) *Frames {
+	if code == ws.CloseNoStatus {
+		return emptyClose
+	}
+	return &Frames{data: ws.AppendClose(nil, code, reason), raw: true, own: true}
 }
 
 // appendPolling appends the messages of f to an Engine.IO v4 payload.
@@ -79,11 +87,11 @@ func (f *Frames) appendPolling(dst []byte) []byte {
 	for rest := f.data; len(rest) > 0 && !f.raw; {
 		var op byte
 		var message []byte
-		op, message, rest = nextFrame(rest)
+		op, message, rest = ws.CutFrame(rest)
 		if len(dst) > 0 {
 			dst = append(dst, separator)
 		}
-		if op == opBinary {
+		if op == ws.OpBinary {
 			dst = append(dst, packetBinary)
 			dst = base64.StdEncoding.AppendEncode(dst, message)
 		} else {
@@ -103,13 +111,12 @@ func (f *Frames) textOnly() *Frames {
 	for rest := f.data; len(rest) > 0; {
 		var op byte
 		var message []byte
-		op, message, rest = nextFrame(rest)
-		if op != opBinary {
-			out.data = appendHeader(out.data, finBit|opText, len(message))
-			out.data = append(out.data, message...)
+		op, message, rest = ws.CutFrame(rest)
+		if op != ws.OpBinary {
+			out.data = ws.AppendFrame(out.data, ws.OpText, message)
 			continue
 		}
-		out.data = appendHeader(out.data, finBit|opText, 1+base64.StdEncoding.EncodedLen(len(message)))
+		out.data = ws.AppendHeader(out.data, ws.OpText, 1+base64.StdEncoding.EncodedLen(len(message)))
 		out.data = append(out.data, packetBinary)
 		out.data = base64.StdEncoding.AppendEncode(out.data, message)
 	}
@@ -118,7 +125,7 @@ func (f *Frames) textOnly() *Frames {
 
 // on is what goes out on c.
 func (f *Frames) on(c *conn) []byte {
-	if f.own || !c.deflate.has(len(f.data)) {
+	if f.own || !c.deflate.Applies(len(f.data)) {
 		return f.data
 	}
 	d := f.deflated.Load()
@@ -126,6 +133,6 @@ func (f *Frames) on(c *conn) []byte {
 		f.deflated.CompareAndSwap(nil, &deflated{})
 		d = f.deflated.Load()
 	}
-	d.once.Do(func() { d.data = deflateFrames(f.data, int(c.deflate.min)) })
+	d.once.Do(func() { d.data = c.deflate.Frames(f.data) })
 	return d.data
 }

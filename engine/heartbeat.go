@@ -3,6 +3,8 @@ package engine
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/caddy-realtime/realtime/engine/internal/ws"
 )
 
 // instant is time since the server exists.
@@ -117,7 +119,7 @@ func (s *Session) check(b *Batch) {
 	case s.marked > 0 && due(s.stalled):
 		s.cutLocked(SlowConsumer)
 	case due(s.beat) && s.pulse != calm:
-		s.failLocked(PingTimeout, closeNoStatus)
+		s.failLocked(PingTimeout, ws.CloseNoStatus)
 	case due(s.beat), due(s.nextPingLocked()):
 		s.pingLocked(b, now)
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+
+	"github.com/caddy-realtime/realtime/engine/internal/ws"
 )
 
 // Engine.IO v4 packets begin with one character; over polling they are
@@ -34,8 +36,8 @@ var (
 	noopPacket  = packetFrames("6")
 	closePacket = packetFrames("1")
 	probeAnswer = packetFrames(probePong)
-	emptyClose  = controlFrames(opClose, nil)
-	controlPing = controlFrames(opPing, nil)
+	emptyClose  = controlFrames(ws.OpClose, nil)
+	controlPing = controlFrames(ws.OpPing, nil)
 )
 
 // Why a packet ends its session.
@@ -43,6 +45,7 @@ var (
 	errParse     = errors.New("invalid packet")
 	errDirection = errors.New("ping from a client")
 	errLeft      = errors.New("close packet")
+	errClosed    = errors.New("close frame")
 )
 
 // decodeBinary decodes a base64 packet as leniently as Node: padding may be

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-realtime/realtime/engine/internal/ws"
 	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/internal/guard"
 )
@@ -110,7 +111,7 @@ func (q *request) poll() {
 		return
 	case <-q.r.Context().Done():
 		if s.stopPoll(p) {
-			s.fail(TransportError, closeNoStatus)
+			s.fail(TransportError, ws.CloseNoStatus)
 			return
 		}
 	case <-p.upgrading:
@@ -122,7 +123,7 @@ func (q *request) poll() {
 			return
 		case <-q.r.Context().Done():
 			if s.stopPoll(p) {
-				s.fail(TransportError, closeNoStatus)
+				s.fail(TransportError, ws.CloseNoStatus)
 				return
 			}
 		case <-timer.C:
@@ -141,7 +142,7 @@ func (s *Session) startPoll(p *poll) (overlap bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.poll != nil {
-		s.failLocked(TransportError, closeNoStatus)
+		s.failLocked(TransportError, ws.CloseNoStatus)
 		return true
 	}
 	if s.probe != nil {
@@ -177,7 +178,7 @@ func (s *Session) left() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.poll != nil || s.state != open {
-		s.failLocked(TransportClose, closeNoStatus)
+		s.failLocked(TransportClose, ws.CloseNoStatus)
 		return
 	}
 	s.endLocked(TransportClose, graceful)
@@ -257,7 +258,7 @@ func (q *request) post() {
 	}
 	if q.r.Header.Get("Content-Type") == "application/octet-stream" {
 		s.endPost(p)
-		s.fail(TransportError, closeNoStatus)
+		s.fail(TransportError, ws.CloseNoStatus)
 		q.w.WriteHeader(http.StatusBadRequest)
 		return
 	}
@@ -275,10 +276,10 @@ func (q *request) post() {
 		q.write("text/html", []byte("ok"))
 	case !s.endPost(p):
 		q.destroy()
-	case errors.Is(err, errTooBig):
+	case errors.Is(err, errBodyTooBig):
 		q.w.WriteHeader(http.StatusRequestEntityTooLarge)
 	default:
-		s.fail(TransportError, closeNoStatus)
+		s.fail(TransportError, ws.CloseNoStatus)
 		q.w.WriteHeader(http.StatusBadRequest)
 	}
 }
@@ -306,7 +307,7 @@ func (s *Session) startPost(w http.ResponseWriter) *post {
 		// Its reader finds out at once; if deadlines are not supported, at
 		// the end of the body.
 		_ = s.post.rc.SetReadDeadline(time.Unix(1, 0))
-		s.failLocked(TransportError, closeNoStatus)
+		s.failLocked(TransportError, ws.CloseNoStatus)
 		return nil
 	}
 	s.post = &post{rc: http.NewResponseController(innermost(w))}
@@ -324,6 +325,8 @@ func (s *Session) endPost(p *post) (alone bool) {
 	return !p.overlapped
 }
 
+var errBodyTooBig = errors.New("body or message too big")
+
 // readBody reads a body of about MaxPayload bytes at most, in time. The stock
 // client puts as many packets into one as fit by its estimate, in which base64
 // makes binary messages 1.33 times as long: a hundredth is allowed for that, and
@@ -332,7 +335,7 @@ func (q *request) readBody(buf *bytes.Buffer) error {
 	payload := q.session.config.MaxPayload
 	limit := int64(payload + payload/100)
 	if q.r.ContentLength > limit {
-		return errTooBig
+		return errBodyTooBig
 	}
 	// Only ever earlier than the server's own limit, and never taken back:
 	// in Caddy a zero time would install another limit. Where deadlines are
@@ -346,7 +349,7 @@ func (q *request) readBody(buf *bytes.Buffer) error {
 	defer q.server.Hold(budget.Input, -int(size))
 	n, err := buf.ReadFrom(io.LimitReader(q.r.Body, limit+1))
 	if n > limit || n > int64(payload) && hasLonger(buf.Bytes(), payload) {
-		return errTooBig
+		return errBodyTooBig
 	}
 	return err
 }
@@ -453,8 +456,8 @@ func (s *Session) packetOrEnd(b *Batch, packet []byte) {
 	case errors.Is(err, errLeft):
 		s.left()
 	case errors.Is(err, errParse):
-		s.fail(ParseError, closeNoStatus)
+		s.fail(ParseError, ws.CloseNoStatus)
 	default:
-		s.fail(TransportError, closeNoStatus)
+		s.fail(TransportError, ws.CloseNoStatus)
 	}
 }

@@ -61,7 +61,7 @@ func (c *conn) readSecure(first func(*Batch, []byte) bool) {
 		case c.pause(b):
 			next = toRest
 			return
-		case c.behind():
+		case c.input.HasBacklog():
 			if !c.catchUp(b) {
 				return
 			}
@@ -73,7 +73,7 @@ func (c *conn) readSecure(first func(*Batch, []byte) bool) {
 		}
 		runtime.Gosched() // those that were told of with c add to what goes out
 		b.write()
-		for !c.behind() && !c.arrived(b) {
+		for !c.input.HasBacklog() && !c.arrived(b) {
 			if c.park() {
 				next = toWait
 				return
@@ -90,7 +90,7 @@ func (c *conn) readBurst(b *Batch, buf []byte) (goOn bool) {
 		if !goOn || !c.readHeld(b, buf) {
 			return false
 		}
-		if late || c.behind() || turn == turnSize || c.unpaid >= readSize || !c.arrived(b) {
+		if late || c.input.HasBacklog() || turn == turnSize || c.unpaid >= readSize || !c.arrived(b) {
 			return true
 		}
 		_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/caddy-realtime/realtime/engine/internal/ws"
 	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
@@ -193,25 +194,25 @@ func (s *Session) startProbe(c *conn) bool {
 func (c *conn) probed(b *Batch, op byte, data []byte) error {
 	s := c.session
 	switch {
-	case op == opText && string(data) == probePing:
+	case op == ws.OpText && string(data) == probePing:
 		if !c.say(probeAnswer) {
 			c.dropProbe(nil)
-			return errPeerClosed
+			return errClosed
 		}
 		s.mu.Lock()
 		if s.poll != nil && s.probe == c {
 			s.poll.hurry()
 		}
 		s.mu.Unlock()
-	case op == opText && len(data) == 1 && data[0] == packetUpgrade:
+	case op == ws.OpText && len(data) == 1 && data[0] == packetUpgrade:
 		if !s.completeUpgrade(b, c) {
 			c.dropProbe(nil)
-			return errPeerClosed
+			return errClosed
 		}
 		c.probing = false
 	default:
 		c.dropProbe(emptyClose)
-		return errPeerClosed
+		return errClosed
 	}
 	return nil
 }
@@ -308,7 +309,7 @@ func (q *request) handshake() (nc net.Conn, head *Frames, windowBits int) {
 	if config.Compression > 0 {
 		// gorilla would take every offer, whatever its parameters.
 		var extension string
-		if extension, windowBits = acceptDeflate(q.r.Header["Sec-Websocket-Extensions"]); extension != "" {
+		if extension, windowBits = ws.AcceptDeflate(q.r.Header["Sec-Websocket-Extensions"]); extension != "" {
 			shim.head.Truncate(shim.head.Len() - len("\r\n"))
 			shim.head.WriteString("Sec-WebSocket-Extensions: " + extension + "\r\n\r\n")
 		}

@@ -1,4 +1,4 @@
-package engine
+package ws
 
 import (
 	"bytes"
@@ -8,26 +8,33 @@ import (
 	"sync"
 )
 
-// deflateRange is how many bytes a run of frames has that is compressed for a
-// connection. It is empty if permessage-deflate was not negotiated.
-type deflateRange struct{ min, max int32 }
+// A Deflate is what was negotiated for the messages to one client. The zero value
+// compresses nothing.
+type Deflate struct{ min, max int32 } // sizes of the runs of frames that are compressed
 
-// newDeflateRange keeps to a window that is smaller than that of compress/flate
-// by leaving larger messages as they are: within a message that fits into the
-// window, nothing refers further back.
-func newDeflateRange(threshold, windowBits int) deflateRange {
-	r := deflateRange{int32(min(threshold, math.MaxInt32)), math.MaxInt32}
+// NewDeflate compresses messages of at least threshold bytes, for a client whose
+// window has windowBits bits. That window may be smaller than the one of
+// compress/flate, so larger messages stay as they are: within a message that fits
+// into the window, nothing refers further back.
+func NewDeflate(threshold, windowBits int) Deflate {
+	r := Deflate{int32(min(threshold, math.MaxInt32)), math.MaxInt32}
 	if windowBits < maxWindowBits {
 		r.max = 1 << windowBits
 	}
 	return r
 }
 
-func (r deflateRange) negotiated() bool { return r.min > 0 }
+// Negotiated reports whether messages may be compressed, in both directions.
+func (d Deflate) Negotiated() bool { return d.min > 0 }
 
-func (r deflateRange) has(size int) bool {
-	return r.negotiated() && size >= int(r.min) && size <= int(r.max)
+// Applies reports whether Frames is worth its time for size bytes of frames.
+func (d Deflate) Applies(size int) bool {
+	return d.Negotiated() && size >= int(d.min) && size <= int(d.max)
 }
+
+// Frames returns frames, made by AppendFrame, with each message of at least the
+// threshold compressed, unless that makes it larger.
+func (d Deflate) Frames(frames []byte) []byte { return deflateFrames(frames, int(d.min)) }
 
 // deflateTail ends every compressed message and is left out of it, RFC 7692
 // section 7.2.1. A reader gets it back, and a final empty block with it.
@@ -45,18 +52,16 @@ var deflaters = sync.Pool{New: func() any {
 	return d
 }}
 
-// deflateFrames returns finished frames with each message of at least so many
-// bytes compressed, unless that makes it larger.
-func deflateFrames(frames []byte, least int) []byte {
+func deflateFrames(frames []byte, threshold int) []byte {
 	d := deflaters.Get().(*deflater)
 	defer deflaters.Put(d)
 	out := make([]byte, 0, len(frames)/2)
 	for rest := frames; len(rest) > 0; {
 		var op byte
 		var message []byte
-		op, message, rest = nextFrame(rest)
+		op, message, rest = CutFrame(rest)
 		first, payload := finBit|op, message
-		if len(message) >= least {
+		if len(message) >= threshold {
 			if p, ok := d.deflate(message); ok && len(p) < len(message) {
 				first, payload = first|rsv1Bit, p
 			}
@@ -82,9 +87,9 @@ func (d *deflater) deflate(message []byte) (p []byte, ok bool) {
 
 var inflaters = sync.Pool{New: func() any { return flate.NewReader(nil) }}
 
-// inflate appends the decompressed message to dst, which ends up with limit
-// bytes at most: errTooBig comes while inflating, not after.
-func inflate(dst, message []byte, limit int) ([]byte, error) {
+// Inflate appends the decompressed message to dst, which ends up with at most
+// limit bytes: ErrTooBig comes while inflating, not after.
+func Inflate(dst, message []byte, limit int) ([]byte, error) {
 	r := inflaters.Get().(io.ReadCloser)
 	defer inflaters.Put(r)
 	in := io.MultiReader(bytes.NewReader(message), bytes.NewReader(deflateTail))
@@ -99,7 +104,7 @@ func inflate(dst, message []byte, limit int) ([]byte, error) {
 		dst = dst[:len(dst)+n]
 		switch {
 		case len(dst) > limit:
-			return dst[:0], errTooBig
+			return dst[:0], ErrTooBig
 		case err == io.EOF:
 			return dst, nil
 		case err != nil:

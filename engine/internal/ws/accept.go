@@ -1,4 +1,4 @@
-package engine
+package ws
 
 import (
 	"strconv"
@@ -9,13 +9,13 @@ import (
 // largest of permessage-deflate.
 const maxWindowBits = 15
 
-// acceptDeflate chooses the first offer of permessage-deflate in the
+// AcceptDeflate chooses the first offer of permessage-deflate in the
 // Sec-WebSocket-Extensions headers of a request that can be met, RFC 7692
 // section 7.1: the answer names what was agreed, and our messages must not
 // refer further back than the window. An empty answer declines all offers: one
 // with a parameter that is unknown, given twice or of an invalid value, and a
 // header that is malformed anywhere.
-func acceptDeflate(headers []string) (answer string, windowBits int) {
+func AcceptDeflate(headers []string) (answer string, windowBits int) {
 	offers, ok := parseExtensions(strings.Join(headers, ","))
 	if !ok {
 		return "", 0
