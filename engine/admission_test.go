@@ -70,7 +70,7 @@ func (s *site) exhausted(kind string, want uint64) {
 	}
 }
 
-func TestAcceptRate(t *testing.T) {
+func TestAcceptRateHoldsForAllAddressesTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := crossroads(t, engine.Config{Accept: budget.Rate{PerSecond: 10, Burst: 10}})
 		other := func(i int) string { return fmt.Sprintf("203.0.113.%d", i) }
@@ -93,7 +93,7 @@ func TestAcceptRate(t *testing.T) {
 }
 
 // One address that connects without end leaves the others what is theirs.
-func TestConnectRate(t *testing.T) {
+func TestConnectRateOfOneAddressLeavesTheOthersTheirs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ten := budget.Rate{PerSecond: 10, Burst: 10}
 		s := crossroads(t, engine.Config{ConnectRate: ten, Accept: ten.Times(2)})

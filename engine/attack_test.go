@@ -31,7 +31,7 @@ func (w *countingStream) SetWriteDeadline(time.Time) error { return nil }
 
 // A client over HTTP/2 or 3 that says nothing, and is told nothing, costs no
 // time. (If it did, the time of this test would not pass.)
-func TestSilentStream(t *testing.T) {
+func TestSilentStreamCostsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := engine.NewServer(newEcho(), engine.Config{Plain: true, PingInterval: time.Hour})
 		bodyR, bodyW := io.Pipe()
@@ -118,7 +118,7 @@ func TestTinyMessagesFillAnOutbox(t *testing.T) {
 
 // Node keeps a pair of the query that net/url drops; what is secret stays out
 // of it in any form.
-func TestOddQuery(t *testing.T) {
+func TestOddQueryIsReadAsByNodeWithoutSecrets(t *testing.T) {
 	s := serve(t, engine.Config{})
 	s.do("GET", polling+"&a=1;2&b=100%&%zz=%4&c=x+y%2b%C3%A9&d&=e&f=1&f=2&to%6ben=secret&token%=kept&bad=%ff", "")
 	var got struct {

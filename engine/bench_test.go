@@ -120,7 +120,7 @@ func BenchmarkEcho(b *testing.B) {
 }
 
 // What happens for every message allocates nothing.
-func TestNoAllocs(t *testing.T) {
+func TestMessagesAndBroadcastsAllocateNothing(t *testing.T) {
 	if testenv.Race {
 		t.Skip("the race detector empties pools at random")
 	}

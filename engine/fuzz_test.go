@@ -129,7 +129,7 @@ func simpleReading(payload []byte) string {
 }
 
 // Garbage ends its session and nothing else.
-func TestGarbage(t *testing.T) {
+func TestGarbageEndsItsSessionOnly(t *testing.T) {
 	s := serve(t, engine.Config{})
 	bystander := s.session()
 	r := rand.New(rand.NewPCG(1, 2))
@@ -163,7 +163,7 @@ func TestGarbage(t *testing.T) {
 }
 
 // An announced length costs nothing until the bytes arrive.
-func TestAnnouncedLength(t *testing.T) {
+func TestAnnouncedLengthCostsNothing(t *testing.T) {
 	s := serve(t, engine.Config{MaxPayload: 50 << 20})
 	heap := heapInUse()
 	var clients []*ws

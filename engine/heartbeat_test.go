@@ -54,7 +54,7 @@ func TestWebSocketHeartbeatOverTCP(t *testing.T) {
 	s.echo.closed(t, engine.PingTimeout)
 }
 
-func TestPollingHeartbeat(t *testing.T) { // E17, E18
+func TestPollingSessionEndsWithoutPongs(t *testing.T) { // E17, E18
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, quick)
 		q := s.poller()
@@ -74,7 +74,7 @@ func TestPollingHeartbeat(t *testing.T) { // E17, E18
 }
 
 // The first packet after a ping prolongs the wait, once.
-func TestTimeoutProlonged(t *testing.T) {
+func TestFirstPacketAfterAPingProlongsTheWaitOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{PingInterval: 10 * time.Second, PingTimeout: 4 * time.Second})
 		w := s.session()
@@ -112,7 +112,7 @@ func TestHeartbeatAcrossUpgrade(t *testing.T) {
 	})
 }
 
-func TestPlainHeartbeat(t *testing.T) {
+func TestPlainSessionIsPingedByFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{Plain: true, PingInterval: 10 * time.Second, PingTimeout: 5 * time.Second})
 		w := s.open("")
@@ -128,7 +128,7 @@ func TestPlainHeartbeat(t *testing.T) {
 	})
 }
 
-func TestNotEstablished(t *testing.T) {
+func TestSessionThatIsNotEstablishedEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &unmoved{closed: make(chan engine.Reason, 1)}
 		s := pipeFor(t, h, engine.Config{HandshakeTimeout: 3 * time.Second})
@@ -146,7 +146,7 @@ func TestNotEstablished(t *testing.T) {
 
 // A passing trouble ends a session after 2 to 5 s, in which it works. Whatever
 // else ends it comes first.
-func TestCloseSoon(t *testing.T) {
+func TestCloseSoonEndsTheSessionAfterAPause(t *testing.T) {
 	for name, tc := range map[string]struct {
 		config engine.Config
 		then   func(s *site, w *ws)
@@ -198,7 +198,7 @@ func (h *unmoved) Message(*engine.Batch, []byte, bool)          {}
 func (h *unmoved) Closed(_ *engine.Batch, reason engine.Reason) { h.closed <- reason }
 
 // A frame that is begun must be completed in time, however it trickles.
-func TestTrickle(t *testing.T) {
+func TestBegunFrameMustBeCompletedInTime(t *testing.T) {
 	for name, start := range map[string][]byte{
 		"header":   frame(0x81, []byte("4abc"))[:1],
 		"payload":  frame(0x81, make([]byte, 1000))[:20],
@@ -248,7 +248,7 @@ func TestStreamIsNoTrickle(t *testing.T) {
 	})
 }
 
-func TestSlowReader(t *testing.T) {
+func TestSlowReaderIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{WriteTimeout: 5 * time.Second, PingInterval: time.Hour, Outbox: 1300})
 		w := s.session()
@@ -300,7 +300,7 @@ func TestSlowReader(t *testing.T) {
 
 // A polling client that fetches nothing while something waits for it is slow,
 // too, though its session is not due for a ping.
-func TestSlowPolling(t *testing.T) {
+func TestPollingClientThatFetchesNothingIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{PingInterval: time.Hour})
 		q := s.poller()

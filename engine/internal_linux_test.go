@@ -58,7 +58,7 @@ func (c *conn) isWatched() bool {
 }
 
 // A connection that cannot be watched is as if it had not been tried.
-func TestWatchFails(t *testing.T) {
+func TestConnectionThatCannotBeWatchedDoesNotCount(t *testing.T) {
 	srv := NewServer(deaf{}, Config{})
 	p := &srv.poller
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

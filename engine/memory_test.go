@@ -26,7 +26,7 @@ func used(m *budget.Memory, use budget.Use) (n int64) {
 	return n
 }
 
-func TestMemory(t *testing.T) {
+func TestMemoryLimitRefusesNewcomersThenClosesTheLargest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := new(budget.Memory)
 		s := pipe(t, engine.Config{Memory: 1_000_000, UsedMemory: m, WriteTimeout: time.Hour})

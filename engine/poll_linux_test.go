@@ -83,7 +83,7 @@ func TestFloodOnTCP(t *testing.T) {
 }
 
 // When the server has closed, the poller goes with the last connection.
-func TestPollerGoes(t *testing.T) {
+func TestPollerEndsWithTheLastConnection(t *testing.T) {
 	s := serve(t, still)
 	w := s.session()
 	w.send("4hi")

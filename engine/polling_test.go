@@ -21,7 +21,7 @@ func anyOrigin(t testing.TB) engine.Info {
 	return engine.Info{Origins: o}
 }
 
-func TestPollingHandshake(t *testing.T) {
+func TestPollingHandshakeAnnouncesTheSettings(t *testing.T) {
 	s := serve(t, engine.Config{PingInterval: 300 * time.Millisecond, PingTimeout: 200 * time.Millisecond}, anyOrigin(t))
 	a := s.do("GET", polling, "")
 	want := regexp.MustCompile(`^0\{"sid":"[A-Za-z0-9_-]{20}","upgrades":\["websocket"\],"pingInterval":300,"pingTimeout":200,"maxPayload":1000000\}$`)
@@ -48,7 +48,7 @@ const (
 )
 
 // Engine.IO v4, section Errors; also the cases E2 to E7 of the official suite.
-func TestErrors(t *testing.T) {
+func TestPollingErrorsHaveTheProtocolsCodes(t *testing.T) {
 	s := serve(t, engine.Config{})
 	session := s.poller()
 	for _, tt := range []struct {
@@ -85,7 +85,7 @@ func TestErrors(t *testing.T) {
 	s.echo.stillOpen(t)
 }
 
-func TestUpgradeErrors(t *testing.T) {
+func TestUpgradeErrorsArePlainText(t *testing.T) {
 	s := serve(t, engine.Config{})
 	session := strings.Replace(s.poller(), "polling", "websocket", 1)
 	for _, tt := range []struct {
@@ -115,7 +115,7 @@ func TestUpgradeErrors(t *testing.T) {
 	s.echo.stillOpen(t)
 }
 
-func TestTransportsOff(t *testing.T) {
+func TestTransportThatIsOffIsUnknown(t *testing.T) {
 	s := serve(t, engine.Config{NoWebSocket: true})
 	if a := s.do("GET", polling, ""); !strings.Contains(a.body, `"upgrades":[]`) {
 		t.Errorf("handshake %q", a.body)
@@ -129,7 +129,7 @@ func TestTransportsOff(t *testing.T) {
 }
 
 // Engine.IO v4, section HTTP long-polling; E8 to E11.
-func TestPollingEcho(t *testing.T) {
+func TestPollingCarriesPayloadsBothWays(t *testing.T) {
 	s := serve(t, engine.Config{})
 	for _, payload := range []string{"4hello", "4a\x1e4b\x1e4c", "4hello\x1ebAQIDBA==", "4\x1e4ü", "b", "4" + strings.Repeat("x", 999_998)} {
 		q := s.poller()
@@ -146,7 +146,7 @@ func TestPollingEcho(t *testing.T) {
 	s.expect(s.do("GET", q, ""), 200, "b++//AQ==\x1eb++//AQ==")
 }
 
-func TestPollingFaults(t *testing.T) {
+func TestFaultyPayloadEndsThePollingSession(t *testing.T) {
 	for _, tt := range []struct {
 		name, payload, contentType string
 		status                     int
@@ -242,7 +242,7 @@ func TestPostTooLarge(t *testing.T) {
 	s.echo.stillOpen(t)
 }
 
-func TestOverlappingGets(t *testing.T) { // E12
+func TestOverlappingGetsEndTheSession(t *testing.T) { // E12
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{})
 		q := s.poller()
@@ -255,7 +255,7 @@ func TestOverlappingGets(t *testing.T) { // E12
 	})
 }
 
-func TestAbortedGet(t *testing.T) { // E13
+func TestAbortedGetEndsTheSession(t *testing.T) { // E13
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{})
 		q := s.poller()
@@ -284,7 +284,7 @@ func (s *site) slowPost(q string) *ws {
 	return w
 }
 
-func TestOverlappingPosts(t *testing.T) { // E26
+func TestOverlappingPostsEndTheSession(t *testing.T) { // E26
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{})
 		q := s.poller()
@@ -298,7 +298,7 @@ func TestOverlappingPosts(t *testing.T) { // E26
 	})
 }
 
-func TestAbortedPost(t *testing.T) {
+func TestAbortedPostEndsTheSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{})
 		q := s.poller()
@@ -310,7 +310,7 @@ func TestAbortedPost(t *testing.T) {
 	})
 }
 
-func TestSlowPost(t *testing.T) {
+func TestSlowPostEndsTheSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{InputTimeout: time.Second})
 		q := s.poller()
@@ -375,7 +375,7 @@ func TestSendInOpen(t *testing.T) {
 	w.expect("4welcome")
 }
 
-func TestPollingBacklog(t *testing.T) {
+func TestPollingBacklogIsBounded(t *testing.T) {
 	s := serve(t, engine.Config{Outbox: 1000})
 	q := s.poller()
 	big := strings.Repeat("x", 5000)

@@ -18,7 +18,7 @@ import (
 	"github.com/caddy-realtime/realtime/engine"
 )
 
-func TestOrigins(t *testing.T) {
+func TestOriginsDecideWhoMayConnect(t *testing.T) {
 	const host = "site.example:8080"
 	for _, tt := range []struct {
 		list, origin, fetchSite string
@@ -191,7 +191,7 @@ func TestForeignOriginEverywhere(t *testing.T) {
 	s.echo.stillOpen(t)
 }
 
-func TestPreflight(t *testing.T) {
+func TestPreflightIsAnsweredWithCORSHeaders(t *testing.T) {
 	s := serve(t, engine.Config{}, anyOrigin(t))
 	a := s.do("OPTIONS", "anything", "", "Origin: https://a.example", "Access-Control-Request-Headers: x-a, x-b")
 	s.expect(a, 204, "")
@@ -217,7 +217,7 @@ func TestPreflight(t *testing.T) {
 	s.expect(s.do("OPTIONS", s.poller(), ""), 500, "")
 }
 
-func TestHandshake(t *testing.T) {
+func TestHandshakeHasWhatNodeHasWithoutSecrets(t *testing.T) {
 	s := serve(t, engine.Config{}, engine.Info{RemoteIP: "192.0.2.7", Identity: "ann", Secrets: []string{"j w"}})
 	s.do("GET", polling+"&x=1&x=2&j+w=SECRET&j%20w=SECRET&token=SECRET&access_token=SECRET&sid=&pid=SECRET&t%6fken=SECRET&name=a%22b%0A", "",
 		"Cookie: SECRET", "Authorization: SECRET", "Proxy-Authorization: SECRET", "X-Forwarded-Uri: /?jw=SECRET", "X-Original-Url: /?jw=SECRET", "User-Agent: test", "X-Two: ü\"")
@@ -260,7 +260,7 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-func TestMaxSessions(t *testing.T) {
+func TestSessionsBeyondTheLimitAreRefused(t *testing.T) {
 	s := serve(t, engine.Config{MaxSessions: 2})
 	s.session()
 	w := s.session()
@@ -279,7 +279,7 @@ func TestMaxSessions(t *testing.T) {
 	}
 }
 
-func TestUpdate(t *testing.T) {
+func TestUpdateCountsFromTheNextHandshake(t *testing.T) {
 	s := serve(t, engine.Config{MaxPayload: 100})
 	w := s.session()
 	s.srv.Update(engine.Config{MaxPayload: 10, PingInterval: time.Second})
@@ -291,7 +291,7 @@ func TestUpdate(t *testing.T) {
 }
 
 // A panic costs the session that it came from, and nobody else.
-func TestPanics(t *testing.T) {
+func TestPanicCostsItsSessionOnly(t *testing.T) {
 	var logged syncBuffer
 	s := serve(t, engine.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
 	s.echo.message = func(_ *engine.Session, _ *engine.Batch, data []byte, _ bool) bool {
@@ -366,7 +366,7 @@ func (c *streamConn) Write(p []byte) (int, error)     { return c.in.Write(p) }
 func (c *streamConn) SetReadDeadline(time.Time) error { return nil }
 
 // WebSockets over HTTP/2 (RFC 8441) and HTTP/3 (RFC 9220).
-func TestExtendedConnect(t *testing.T) {
+func TestWebSocketsOverHTTP2And3(t *testing.T) {
 	for name, mark := range map[string]func(r *http.Request){
 		"h2": func(r *http.Request) {
 			r.Proto, r.ProtoMajor = "HTTP/2.0", 2

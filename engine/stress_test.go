@@ -13,7 +13,7 @@ import (
 
 // Many senders, upgrades in the middle, random closes: on a connection that
 // lives, each sender's messages arrive in order, none lost, none twice.
-func TestStress(t *testing.T) {
+func TestEachSendersMessagesArriveOnceInOrder(t *testing.T) {
 	const clients, senders, rounds = 40, 4, 150
 	s := serve(t, engine.Config{PingInterval: 200 * time.Millisecond, PingTimeout: 10 * time.Second})
 	s.echo.mute = true
@@ -170,7 +170,7 @@ func (c *checker) run(rounds int) {
 
 // Sessions come, talk and go at random, from many goroutines, with the server
 // closing in the middle: every receiver is told once.
-func TestChurn(t *testing.T) {
+func TestEveryReceiverIsToldOnceOfItsEnd(t *testing.T) {
 	s := serve(t, engine.Config{PingInterval: 50 * time.Millisecond, PingTimeout: 50 * time.Millisecond})
 	var wg sync.WaitGroup
 	for i := range 16 {

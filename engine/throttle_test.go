@@ -39,7 +39,7 @@ func overAll(t *testing.T, c engine.Config, test func(t *testing.T, s *site)) {
 }
 
 // Who sends more than he may is read more slowly; nothing is lost.
-func TestBytes(t *testing.T) {
+func TestBytesBeyondTheRateAreReadLater(t *testing.T) {
 	c := engine.Config{Rates: budget.Rates{budget.Bytes: {PerSecond: 1e6, Burst: 200_000}}}
 	overAll(t, c, func(t *testing.T, s *site) {
 		seen := tally(s)
@@ -218,9 +218,9 @@ func TestFloodAfterTheEnd(t *testing.T) {
 	})
 }
 
-// TestSpend: a client that has used up more of anything than it may is read
+// A client that has used up more of anything than it may is read
 // later.
-func TestSpend(t *testing.T) {
+func TestSpenderIsReadLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{Rates: budget.Rates{budget.Events: {PerSecond: 1, Burst: 2}}})
 		seen := tally(s)

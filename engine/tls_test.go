@@ -65,7 +65,7 @@ func serveTLS(t testing.TB, c engine.Config) (s *site, last func() *cable) {
 	return s, func() *cable { return line }
 }
 
-func TestTLS(t *testing.T) {
+func TestTLSCarriesLargeMessages(t *testing.T) {
 	s, _ := serveTLS(t, engine.Config{})
 	w := s.session()
 	for range 10 {
@@ -80,7 +80,7 @@ func TestTLS(t *testing.T) {
 
 // What TLS sends need not come as it was sent: records in pieces, many in one
 // packet, the last with half of the next.
-func TestTLSPieces(t *testing.T) {
+func TestTLSRecordsMayComeInPieces(t *testing.T) {
 	s, last := serveTLS(t, still)
 	w, line := s.session(), last()
 	line.keeps = true
@@ -135,7 +135,7 @@ func TestTLSLastWords(t *testing.T) {
 }
 
 // While nothing comes, nobody waits for it.
-func TestTLSIdle(t *testing.T) {
+func TestIdleTLSHasNoGoroutine(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("elsewhere every connection has a goroutine")
 	}
@@ -159,7 +159,7 @@ func stacks() string {
 }
 
 // A client that reads nothing costs itself; the others get everything at once.
-func TestTLSSlow(t *testing.T) {
+func TestSlowTLSClientCostsItselfOnly(t *testing.T) {
 	s, _ := serveTLS(t, engine.Config{Outbox: 1 << 20})
 	s.echo.mute = true
 	slow := s.session()
@@ -182,7 +182,7 @@ func TestTLSSlow(t *testing.T) {
 
 // A deadline that a write leaves behind means nothing when it has passed: who
 // hears nothing for longer than a write may take is still there.
-func TestTLSSilence(t *testing.T) {
+func TestPastWriteDeadlineOfTLSMeansNothing(t *testing.T) {
 	const writeTimeout = 50 * time.Millisecond
 	s, _ := serveTLS(t, engine.Config{WriteTimeout: writeTimeout})
 	w := s.session()

@@ -12,7 +12,7 @@ import (
 func websocketOf(q string) string { return strings.Replace(q, "polling", "websocket", 1) }
 
 // Engine.IO v4, section Upgrade; E23 to E25.
-func TestUpgrade(t *testing.T) {
+func TestUpgradeMovesTheSessionToTheWebSocket(t *testing.T) {
 	both(t, engine.Config{PingInterval: time.Hour}, func(t *testing.T, s *site) {
 		q := s.poller()
 		pending := s.later("GET", q, "")
@@ -89,7 +89,7 @@ func TestUpgradeOverPolling(t *testing.T) {
 	s.echo.stillOpen(t)
 }
 
-func TestFailedProbes(t *testing.T) {
+func TestFailedProbeLeavesTheSessionOnPolling(t *testing.T) {
 	for name, fail := range map[string]func(w *ws){
 		"ping":    func(w *ws) { w.send("2"); w.closes(0) },
 		"message": func(w *ws) { w.send("40"); w.closes(0) },
@@ -123,7 +123,7 @@ func TestFailedProbes(t *testing.T) {
 	}
 }
 
-func TestUpgradeTimeout(t *testing.T) {
+func TestUpgradeThatIsNotCompletedEndsItsWebSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{PingInterval: time.Hour, UpgradeTimeout: time.Second})
 		q := s.poller()

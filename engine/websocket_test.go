@@ -59,7 +59,7 @@ func TestBase64Client(t *testing.T) {
 	w.expect("bAQIDBA==")
 }
 
-func TestFragments(t *testing.T) {
+func TestFragmentsMakeOneMessage(t *testing.T) {
 	both(t, engine.Config{MaxPayload: 100}, func(t *testing.T, s *site) {
 		w := s.session()
 		w.write(frame(0x01, []byte("4a")))
@@ -87,7 +87,7 @@ func TestFragments(t *testing.T) {
 	})
 }
 
-func TestViolations(t *testing.T) {
+func TestViolationsHaveTheirCloseCodes(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		bytes  []byte
@@ -126,7 +126,7 @@ func TestViolations(t *testing.T) {
 	}
 }
 
-func TestPeerCloses(t *testing.T) {
+func TestCloseFrameOfThePeerIsAnswered(t *testing.T) {
 	both(t, engine.Config{}, func(t *testing.T, s *site) {
 		w := s.session()
 		w.write(frame(0x88, []byte{0x03, 0xe8, 'b', 'y', 'e'}))
@@ -142,7 +142,7 @@ func TestPeerCloses(t *testing.T) {
 	})
 }
 
-func TestServerCloses(t *testing.T) {
+func TestCloseSendsWhatWaitsFirst(t *testing.T) {
 	both(t, engine.Config{}, func(t *testing.T, s *site) {
 		w := s.session()
 		b := engine.NewBatch()
@@ -160,7 +160,7 @@ func TestServerCloses(t *testing.T) {
 	})
 }
 
-func TestUnansweredClose(t *testing.T) {
+func TestUnansweredCloseIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{})
 		w := s.session()
@@ -212,7 +212,7 @@ func TestShutDownAnswersAWaitingPoll(t *testing.T) {
 	})
 }
 
-func TestPlain(t *testing.T) {
+func TestPlainWebSocketCarriesTextAsItIs(t *testing.T) {
 	both(t, engine.Config{Plain: true}, func(t *testing.T, s *site) {
 		w := s.open("token=abc", "Sec-WebSocket-Protocol: bearer.abc, realtime.v1")
 		if p := w.head.Get("Sec-WebSocket-Protocol"); p != "realtime.v1" {
@@ -228,7 +228,7 @@ func TestPlain(t *testing.T) {
 	})
 }
 
-func TestPlainOff(t *testing.T) {
+func TestPlainWebSocketIsRefusedWhenOff(t *testing.T) {
 	s := serve(t, engine.Config{})
 	if _, status, _ := s.upgrade(""); status != 400 {
 		t.Errorf("status %d", status)
@@ -236,7 +236,7 @@ func TestPlainOff(t *testing.T) {
 }
 
 // The first subprotocol that a client offers is selected, but never a token.
-func TestSubprotocols(t *testing.T) {
+func TestFirstSubprotocolIsSelectedButNoToken(t *testing.T) {
 	s := serve(t, engine.Config{Plain: true})
 	for offered, want := range map[string]string{
 		"":                                      "",
@@ -273,7 +273,7 @@ func deflated(text string) []byte {
 
 const offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
 
-func TestCompression(t *testing.T) {
+func TestMessagesFromTheThresholdOnAreCompressed(t *testing.T) {
 	both(t, engine.Config{Compression: 100, MaxPayload: 10_000}, func(t *testing.T, s *site) {
 		w := s.open("EIO=4&transport=websocket", offer)
 		if e := w.head.Get("Sec-WebSocket-Extensions"); e != "permessage-deflate; server_no_context_takeover; client_no_context_takeover" {
@@ -307,7 +307,7 @@ func TestCompression(t *testing.T) {
 	})
 }
 
-func TestCompressionNegotiation(t *testing.T) {
+func TestCompressionIsNegotiatedByTheRFC(t *testing.T) {
 	const base = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 	s := serve(t, engine.Config{Compression: 100})
 	for offers, want := range map[string]string{
@@ -380,7 +380,7 @@ func TestCompressionOfAnUpgrade(t *testing.T) {
 	}
 }
 
-func TestCompressionBomb(t *testing.T) {
+func TestCompressionBombIsTooLarge(t *testing.T) {
 	s := serve(t, engine.Config{Compression: 100})
 	var b bytes.Buffer
 	z, _ := flate.NewWriter(&b, 9)
