@@ -120,9 +120,9 @@ func unused(t *testing.T, h *hub.Hub) {
 	}
 }
 
-// TestLoginWaits: authentication keeps neither the reader nor another
+// Authentication keeps neither the reader nor another
 // namespace; what the client sends meanwhile runs after CONNECT, in order.
-func TestLoginWaits(t *testing.T) {
+func TestLoginHoldsUpItsNamespaceOnly(t *testing.T) {
 	d, p := newDesk(), newDiary()
 	serveDesk(t, d, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
@@ -150,8 +150,8 @@ func TestLoginWaits(t *testing.T) {
 	})
 }
 
-// TestLoginRefused: what a client that is not let in has sent never runs.
-func TestLoginRefused(t *testing.T) {
+// What a client that is not let in has sent never runs.
+func TestEventsOfARefusedClientNeverRun(t *testing.T) {
 	d, p := newDesk(), newDiary()
 	p.connect = func(c hub.Call) { c.End(&hub.Refusal{Code: hub.Invalid, Message: "no"}) }
 	serveDesk(t, d, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
@@ -174,9 +174,9 @@ func TestLoginRefused(t *testing.T) {
 	})
 }
 
-// TestLoginAbandoned: a client that leaves while it is authenticated never
+// A client that leaves while it is authenticated never
 // gets into the namespace, and no rule hears of it.
-func TestLoginAbandoned(t *testing.T) {
+func TestAbandonedLoginEntersNothing(t *testing.T) {
 	for name, leave := range map[string]func(c *siotest.Conn, h *hub.Hub){
 		"connection lost":   func(c *siotest.Conn, h *hub.Hub) { c.Close() },
 		"namespace left":    func(c *siotest.Conn, h *hub.Hub) { c.Send("41/room-1,") },
@@ -213,7 +213,7 @@ func (s stubborn) Authenticate(_ context.Context, r *auth.Request, payload []byt
 	return s.desk.Authenticate(context.Background(), r, payload)
 }
 
-// TestLoginAnsweredTooLate: the answer comes when the socket is gone.
+// The answer comes when the socket is gone.
 func TestLoginAnsweredTooLate(t *testing.T) {
 	d, p := newDesk(), newDiary()
 	serveDesk(t, stubborn{d}, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
@@ -235,7 +235,7 @@ func TestLoginAnsweredTooLate(t *testing.T) {
 	})
 }
 
-// TestGoneWhileRuleRuns: the client leaves while on connect runs.
+// The client leaves while on connect runs.
 func TestGoneWhileRuleRuns(t *testing.T) {
 	d, p := newDesk(), newDiary()
 	p.connect = func(c hub.Call) {
@@ -267,8 +267,8 @@ func soon(t *testing.T, c *siotest.Conn, began time.Time) {
 	}
 }
 
-// TestLoginTime: nobody waits for ever for an Authenticator.
-func TestLoginTime(t *testing.T) {
+// Nobody waits for ever for an Authenticator.
+func TestLoginHasATimeLimit(t *testing.T) {
 	d, p := newDesk(), newDiary()
 	serveDesk(t, d, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
@@ -348,7 +348,7 @@ func TestPausesBeforePassingClose(t *testing.T) {
 	})
 }
 
-func TestLoginPanic(t *testing.T) {
+func TestPanicOfAnAuthenticatorEndsTheConnection(t *testing.T) {
 	for _, a := range []hub.Authenticator{newDesk(), prompt{newDesk()}} {
 		p := newDiary()
 		serveDesk(t, a, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
@@ -364,7 +364,7 @@ func TestLoginPanic(t *testing.T) {
 	}
 }
 
-// TestLoginAcrossReload: the rules are those of the moment at which the socket
+// The rules are those of the moment at which the socket
 // joins, and a namespace that is gone by then has no sockets.
 func TestLoginAcrossReload(t *testing.T) {
 	d, before, after := newDesk(), newDiary(), newDiary()
@@ -389,9 +389,9 @@ func TestLoginAcrossReload(t *testing.T) {
 	})
 }
 
-// TestLoginFlood: one client has no more logins than namespaces, whatever it
+// One client has no more logins than namespaces, whatever it
 // does; it costs its connection.
-func TestLoginFlood(t *testing.T) {
+func TestLoginsOfAClientAreBounded(t *testing.T) {
 	d, p := newDesk(), newDiary()
 	serveDesk(t, stubborn{d}, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
@@ -412,7 +412,7 @@ func TestLoginFlood(t *testing.T) {
 	})
 }
 
-// TestLoginsOfAHub: clients that come while too many are being authenticated
+// Clients that come while too many are being authenticated
 // try again.
 func TestLoginsOfAHub(t *testing.T) {
 	d, p := newDesk(), newDiary()
@@ -450,7 +450,7 @@ type prompt struct{ hub.Authenticator }
 
 func (prompt) NeverBlocks() bool { return true }
 
-// TestLoginThatNeverBlocks: what follows CONNECT in the same breath finds the
+// What follows CONNECT in the same breath finds the
 // socket joined.
 func TestLoginThatNeverBlocks(t *testing.T) {
 	p := newDiary()
@@ -469,9 +469,9 @@ func TestLoginThatNeverBlocks(t *testing.T) {
 	})
 }
 
-// TestPlainLogin: a plain client may have a token in its request or in its
+// A plain client may have a token in its request or in its
 // first frame, and may send that before the first is found missing.
-func TestPlainLogin(t *testing.T) {
+func TestPlainClientSendsItsTokenInRequestOrFrame(t *testing.T) {
 	const open = `,"user":{"id":"ann"},"ping":25000}}`
 	for name, f := range map[string]func(t *testing.T, d desk, c *siotest.Conn){
 		"token in the request": func(t *testing.T, d desk, c *siotest.Conn) {
@@ -519,7 +519,7 @@ func TestPlainLogin(t *testing.T) {
 	}
 }
 
-// TestPlainLoginAnonymous: the first frame that says nothing of a token waits
+// The first frame that says nothing of a token waits
 // for what the request said.
 func TestPlainLoginAnonymous(t *testing.T) {
 	for name, early := range map[string]bool{"early": true, "late": false} {

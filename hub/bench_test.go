@@ -178,7 +178,7 @@ func joinMany(p *hubtest.Peer, n int) {
 }
 
 // A broadcast allocates its message, and nothing for a member.
-func TestBroadcastAllocs(t *testing.T) {
+func TestBroadcastAllocatesNothingForAMember(t *testing.T) {
 	if testenv.Race {
 		t.Skip("the race detector empties pools at random")
 	}

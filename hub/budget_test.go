@@ -150,7 +150,7 @@ func TestReloadThatLiftsLimit(t *testing.T) {
 	})
 }
 
-func TestConnects(t *testing.T) {
+func TestConnectsBeyondTheRateEndTheConnection(t *testing.T) {
 	serveConfig(t, limited(budget.Events, 100, 200), func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
 		c.Join("/", `{"token":"ann"}`)
@@ -282,7 +282,7 @@ func TestConnectionsPerUser(t *testing.T) {
 
 // A phone that comes back again and again, and whose lost connections nobody
 // closed, always gets in; the user's other devices stay.
-func TestReconnectingPhone(t *testing.T) {
+func TestReconnectingPhoneAlwaysGetsIn(t *testing.T) {
 	c := members(hub.Config{ConnectionsPerUser: 20})
 	serveConfig(t, c, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		laptop := n.WebSocket(wsPath)

@@ -19,7 +19,7 @@ import (
 	"github.com/caddy-realtime/realtime/parser"
 )
 
-// TestNamesAreCopied: what a policy names rooms and targets by may lie in the
+// What a policy names rooms and targets by may lie in the
 // buffer that the next message overwrites.
 func TestNamesAreCopied(t *testing.T) {
 	p := &script{event: func(c hub.Call) {
@@ -49,7 +49,7 @@ func TestNamesAreCopied(t *testing.T) {
 	})
 }
 
-func TestRefusals(t *testing.T) {
+func TestRefusalAnswersTheAcknowledgement(t *testing.T) {
 	p := &script{event: func(c hub.Call) {
 		switch c.Name() {
 		case "panic":
@@ -91,7 +91,7 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-func TestLane(t *testing.T) {
+func TestEventsWaitForACallThatHolds(t *testing.T) {
 	var held hub.Call
 	var order []string
 	var mu sync.Mutex
@@ -134,8 +134,8 @@ func TestLane(t *testing.T) {
 	})
 }
 
-// TestLaneBytes: the limit is on the bytes that wait, not on all that waited.
-func TestLaneBytes(t *testing.T) {
+// The limit is on the bytes that wait, not on all that waited.
+func TestBytesThatHaveWaitedDoNotCount(t *testing.T) {
 	held := make(chan hub.Call, 1)
 	p := &script{event: func(c hub.Call) { c.Suspend(true); held <- c }}
 	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
@@ -176,7 +176,7 @@ func TestLaneGoesOn(t *testing.T) {
 	})
 }
 
-func TestAsk(t *testing.T) {
+func TestAskWaitsForItsAnswerOnly(t *testing.T) {
 	p := &script{event: func(c hub.Call) {
 		if c.Name() != "start" {
 			c.End(nil)
@@ -214,10 +214,10 @@ func TestAsk(t *testing.T) {
 	})
 }
 
-// TestForgedAcknowledgements: an attack. Only the socket that was asked answers,
+// An attack. Only the socket that was asked answers,
 // and only by the question's number; whatever else it or another sends changes
 // nothing and is kept nowhere.
-func TestForgedAcknowledgements(t *testing.T) {
+func TestForgedAcknowledgementsAnswerNothing(t *testing.T) {
 	p := &script{event: func(c hub.Call) {
 		c.Suspend(false)
 		c.Ask("question", args(``), time.Minute, func(a parser.Args, r *hub.Refusal) {
@@ -275,7 +275,7 @@ func TestAskInTurn(t *testing.T) {
 	})
 }
 
-func TestBatch(t *testing.T) {
+func TestBatchCollectsUntilItIsDueOrFull(t *testing.T) {
 	p := &script{event: func(c hub.Call) {
 		c.End(c.Batch(100*time.Millisecond, hub.Emission{Event: "batch", Args: c.Args(), Scope: hub.ToAll}))
 	}}
@@ -375,7 +375,7 @@ func (l slowLog) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// TestAnswerBeforeNext: a call that holds the lane may end on another goroutine
+// A call that holds the lane may end on another goroutine
 // before the policy has returned. Its answer still comes before the next one's.
 func TestAnswerBeforeNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

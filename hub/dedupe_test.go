@@ -134,7 +134,7 @@ func TestOnceAnswersAgain(t *testing.T) {
 	})
 }
 
-// TestOnceOfTwoUsers: the same key from two users, two anonymous sockets, for
+// The same key from two users, two anonymous sockets, for
 // two events or in two namespaces is not the same.
 func TestOnceOfTwoUsers(t *testing.T) {
 	serveOnce(t, func(t *testing.T, p *onces, h *hub.Hub, n *siotest.Network) {
@@ -170,9 +170,9 @@ func TestOnceOfTwoUsers(t *testing.T) {
 	})
 }
 
-// TestOnceWaits: a repeat during the first run gets its answer; if there is
+// A repeat during the first run gets its answer; if there is
 // none, the next one runs.
-func TestOnceWaits(t *testing.T) {
+func TestRepeatGetsTheAnswerOfTheFirstRun(t *testing.T) {
 	serveOnce(t, func(t *testing.T, p *onces, h *hub.Hub, n *siotest.Network) {
 		a, b := n.WebSocket(wsPath), n.WebSocket(wsPath)
 		a.Join("/", `{"n":"ann"}`)
@@ -205,7 +205,7 @@ func TestOnceWaits(t *testing.T) {
 	})
 }
 
-// TestOnceRepeatsAreBounded: no more wait than may, whoever does not answer.
+// No more wait than may, whoever does not answer.
 func TestOnceRepeatsAreBounded(t *testing.T) {
 	serveOnce(t, func(t *testing.T, p *onces, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
@@ -225,7 +225,7 @@ func TestOnceRepeatsAreBounded(t *testing.T) {
 	})
 }
 
-// TestOnceFiftyThousandKeys: one user's keys stay within the user's limits, in
+// One user's keys stay within the user's limits, in
 // number and bytes, and all is gone when they have expired.
 func TestOnceFiftyThousandKeys(t *testing.T) {
 	serveOnce(t, func(t *testing.T, p *onces, h *hub.Hub, n *siotest.Network) {
@@ -278,7 +278,7 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
-// TestOnceAtOnce: of many sockets that send the same keys together, each key
+// Of many sockets that send the same keys together, each key
 // runs once and all get its answer.
 func TestOnceAtOnce(t *testing.T) {
 	const sockets, keys = 10, 100
@@ -319,7 +319,7 @@ func TestOnceAtOnce(t *testing.T) {
 	})
 }
 
-func TestOnceRefuses(t *testing.T) {
+func TestDedupeKeyHasALimit(t *testing.T) {
 	serveOnce(t, func(t *testing.T, p *onces, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
 		c.Join("/", "")

@@ -92,7 +92,7 @@ func rooms(c hub.Call) {
 	c.End(r)
 }
 
-func TestConnect(t *testing.T) {
+func TestConnectRuleLetsInOrRefuses(t *testing.T) {
 	p := &script{connect: func(c hub.Call) {
 		if strings.Contains(string(c.Peer().Handshake()), `"auth":{"ban":1}`) {
 			c.End(&hub.Refusal{Code: hub.Invalid, Message: `no "entry"`})
@@ -275,7 +275,7 @@ func TestAListOfTooManyRoomsSaysHowMany(t *testing.T) {
 	})
 }
 
-func TestRoomLimit(t *testing.T) {
+func TestRoomsOfASocketAreBounded(t *testing.T) {
 	serve(t, &script{event: rooms}, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
 		c.Join("/", "")
@@ -289,7 +289,7 @@ func TestRoomLimit(t *testing.T) {
 	})
 }
 
-func TestUpdate(t *testing.T) {
+func TestUpdateReplacesPoliciesAndNamespaces(t *testing.T) {
 	answer := func(s string) *script {
 		return &script{event: func(c hub.Call) { c.Ack(args(s)); c.End(nil) }}
 	}
@@ -320,7 +320,7 @@ func TestUpdate(t *testing.T) {
 	})
 }
 
-// TestKickedSocketsCountForNothing: namespaces that the server removed a
+// Namespaces that the server removed a
 // client from are free again.
 func TestKickedSocketsCountForNothing(t *testing.T) {
 	conf := hub.Config{Namespaces: []hub.NamespaceConfig{{
@@ -345,7 +345,7 @@ func TestKickedSocketsCountForNothing(t *testing.T) {
 
 // A mistake that an honest client may make costs what it is in, not the
 // connection.
-func TestHonestMistakes(t *testing.T) {
+func TestHonestMistakeCostsOnePacket(t *testing.T) {
 	placeholders := func(n int) (s string) {
 		for i := range n {
 			s += fmt.Sprintf(`,{"_placeholder":true,"num":%d}`, i)
@@ -433,7 +433,7 @@ func TestConnectJoinsCountRooms(t *testing.T) {
 	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) { n.WebSocket(wsPath).Join("/", "") })
 }
 
-func TestNamespacePattern(t *testing.T) {
+func TestPatternMakesNamespacesUpToTheLimit(t *testing.T) {
 	c := hub.Config{DynamicNamespaces: 2, Namespaces: []hub.NamespaceConfig{
 		{Pattern: regexp.MustCompile(`/room-\d+|/x`), Policy: &script{event: rooms}},
 	}}
@@ -458,7 +458,7 @@ func TestNamespacePattern(t *testing.T) {
 	})
 }
 
-func TestNamespacesExpire(t *testing.T) {
+func TestEmptyNamespaceOfAPatternExpires(t *testing.T) {
 	refuse := func(c hub.Call) { c.End(&hub.Refusal{Code: hub.Forbidden, Message: "No"}) }
 	c := hub.Config{Namespaces: []hub.NamespaceConfig{
 		{Name: "/", Policy: &script{}},
@@ -497,7 +497,7 @@ func TestNamespacesExpire(t *testing.T) {
 	})
 }
 
-func TestDisconnect(t *testing.T) {
+func TestDisconnectTellsItsReason(t *testing.T) {
 	reasons := make(chan string, 10)
 	p := &script{
 		event: func(c hub.Call) { c.Disconnect(c.Name() == "all"); c.End(nil) },
@@ -573,7 +573,7 @@ func (verifier) Authenticate(_ context.Context, _ *auth.Request, payload []byte)
 	return &auth.Identity{ID: id, Claims: []byte(`{"id":"` + id + `"}`)}, nil
 }
 
-func TestIdentity(t *testing.T) {
+func TestIdentityDecidesWhoGetsIn(t *testing.T) {
 	conf := hub.Config{Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: &script{event: rooms}, Auth: verifier{}}}}
 	serveConfig(t, conf, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
@@ -593,7 +593,7 @@ func TestIdentity(t *testing.T) {
 	})
 }
 
-func TestAttachments(t *testing.T) {
+func TestAttachmentsComeBackAsTheyWere(t *testing.T) {
 	p := &script{event: func(c hub.Call) {
 		c.End(c.Emit(hub.Emission{Event: "back", Args: c.Args()}))
 	}}
@@ -614,8 +614,8 @@ func TestAttachments(t *testing.T) {
 	})
 }
 
-// TestBegunPacket: attachments that never come do not keep a packet for ever.
-func TestBegunPacket(t *testing.T) {
+// Attachments that never come do not keep a packet for ever.
+func TestBegunPacketIsNotKeptForEver(t *testing.T) {
 	serve(t, &script{}, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
 		c.Join("/", "")

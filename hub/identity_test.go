@@ -60,9 +60,9 @@ func serveMint(t *testing.T, p hub.Policy, f func(t *testing.T, h *hub.Hub, n *s
 	}
 }
 
-// TestTokenExpires: the client is told, and ten seconds later disconnected so
+// The client is told, and ten seconds later disconnected so
 // that it tries again.
-func TestTokenExpires(t *testing.T) {
+func TestExpiredTokenEndsTheConnectionAfterANotice(t *testing.T) {
 	p := newDiary()
 	serveMint(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		began := time.Now()
@@ -90,7 +90,7 @@ func TestTokenExpiresOfPlainClient(t *testing.T) {
 	})
 }
 
-// TestTokenDoesNotExpire: sockets without an end, and those that may outlive
+// Sockets without an end, and those that may outlive
 // it, stay; those that left are not told.
 func TestTokenDoesNotExpire(t *testing.T) {
 	serveMint(t, newDiary(), func(t *testing.T, h *hub.Hub, n *siotest.Network) {
@@ -109,7 +109,7 @@ func TestTokenDoesNotExpire(t *testing.T) {
 	})
 }
 
-// TestNothingRunsAfterExpulsion: neither what a rule does after a pause nor
+// Neither what a rule does after a pause nor
 // what the client sent before, if the token expired or the server disconnected
 // the socket meanwhile.
 func TestNothingRunsAfterExpulsion(t *testing.T) {
@@ -173,9 +173,9 @@ func TestNothingRunsAfterExpulsion(t *testing.T) {
 	}
 }
 
-// TestAuthRefresh: a later token of the same user takes the place of the
+// A later token of the same user takes the place of the
 // present one, and nothing else changes.
-func TestAuthRefresh(t *testing.T) {
+func TestAuthRefreshReplacesTheTokenOnly(t *testing.T) {
 	p := newDiary()
 	note := p.event
 	p.event = func(c hub.Call) {
@@ -222,7 +222,7 @@ func TestAuthRefresh(t *testing.T) {
 	})
 }
 
-// TestAuthRefreshRefused: the identity stays as it was.
+// The identity stays as it was.
 func TestAuthRefreshRefused(t *testing.T) {
 	p := newDiary()
 	serveMint(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
@@ -257,7 +257,7 @@ func TestAuthRefreshRefused(t *testing.T) {
 	})
 }
 
-// TestAuthRefreshSwapsUser: an attack. With a token of somebody else a socket
+// An attack. With a token of somebody else a socket
 // would keep the rooms of one user and get the rights of another.
 func TestAuthRefreshSwapsUser(t *testing.T) {
 	p := newDiary()
@@ -298,7 +298,7 @@ func TestAuthRefreshRate(t *testing.T) {
 	})
 }
 
-// TestRuleKeepsItsUser: a rule sees the user as of its event's arrival, also
+// A rule sees the user as of its event's arrival, also
 // if it waits meanwhile, or its event did.
 func TestRuleKeepsItsUser(t *testing.T) {
 	held := make(chan hub.Call, 1)
@@ -335,7 +335,7 @@ func TestRuleKeepsItsUser(t *testing.T) {
 	})
 }
 
-// TestAuthRefreshAbandoned: a refresh that is answered when the socket is gone
+// A refresh that is answered when the socket is gone
 // changes nothing.
 func TestAuthRefreshAbandoned(t *testing.T) {
 	d, p := newDesk(), newDiary()
@@ -359,9 +359,9 @@ func TestAuthRefreshAbandoned(t *testing.T) {
 	})
 }
 
-// TestIdentityStress refreshes, sends and leaves at once, for the race
+// TestIdentityMayChangeAtAnyTime refreshes, sends and leaves at once, for the race
 // detector.
-func TestIdentityStress(t *testing.T) {
+func TestIdentityMayChangeAtAnyTime(t *testing.T) {
 	serveMint(t, &script{event: func(c hub.Call) {
 		c.Peer().User()
 		c.Emit(hub.Emission{Event: "m", Args: args(`1`), Scope: hub.ToRooms, To: []hub.Address{{Kind: hub.UserRoom, Name: c.Peer().UserID()}}})

@@ -17,7 +17,7 @@ import (
 )
 
 // What the hub keeps for clients is counted while it keeps it.
-func TestMemory(t *testing.T) {
+func TestWhatTheHubKeepsIsCounted(t *testing.T) {
 	m := new(budget.Memory)
 	suspended := make(chan hub.Call, 10)
 	p := &script{event: func(c hub.Call) {

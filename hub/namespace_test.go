@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestRoomIndex compares the room index with a naive one through random joins,
+// TestRoomIndexAgreesInBothDirections compares the room index with a naive one through random joins,
 // leaves and departures: both directions must always agree.
-func TestRoomIndex(t *testing.T) {
+func TestRoomIndexAgreesInBothDirections(t *testing.T) {
 	h := New(Config{RoomsPerSocket: 8})
 	t.Cleanup(h.Close)
 	n := newNamespace(h, "/", false, &NamespaceConfig{Name: "/"})

@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-realtime/realtime/internal/siotest"
 )
 
-func TestNodes(t *testing.T) {
+func TestNodesShareRoomsUsersAndSockets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := broker.NewMemory()
 		node := func(namespaces ...string) (*hub.Hub, *siotest.Network) {

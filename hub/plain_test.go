@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-realtime/realtime/parser"
 )
 
-func TestPlain(t *testing.T) {
+func TestPlainClientsShareRoomsWithSocketIO(t *testing.T) {
 	conf := hub.Config{
 		Engine: engine.Config{Plain: true},
 		Namespaces: []hub.NamespaceConfig{
@@ -180,7 +180,7 @@ func TestPlainFloodOfMistakes(t *testing.T) {
 	})
 }
 
-func TestPlainAuth(t *testing.T) {
+func TestPlainClientMustAuthenticate(t *testing.T) {
 	conf := hub.Config{
 		Engine:     engine.Config{Plain: true},
 		Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: &script{event: rooms}, Auth: verifier{}}},

@@ -168,10 +168,10 @@ func (g *gathering) gone(i int) {
 	}
 }
 
-// TestAnnouncementsModel compares what clients were told and what rules see
+// TestAnnouncementsAgreeWithTheModel compares what clients were told and what rules see
 // with a naive model: through random connects, disconnects, joins, leaves,
 // appearances and reloads that switch what is announced.
-func TestAnnouncementsModel(t *testing.T) {
+func TestAnnouncementsAgreeWithTheModel(t *testing.T) {
 	for _, users := range []int{6, 170} {
 		t.Run(fmt.Sprint(users, " users"), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { gather(t, users) })

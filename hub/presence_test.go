@@ -46,7 +46,7 @@ func quietly(conns ...*siotest.Conn) {
 	}
 }
 
-func TestAnnounceList(t *testing.T) {
+func TestAnnounceListSendsTheWholeList(t *testing.T) {
 	serveConfig(t, announcing(hub.PresenceConfig{Announce: hub.AnnounceList, Grace: 5 * time.Second}), func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		anonymous := as(n, "")
 		anonymous.Expect(`42["online-users",[]]`)
@@ -85,7 +85,7 @@ func TestAnnounceSeveralDevices(t *testing.T) {
 	})
 }
 
-func TestAnnounceGrace(t *testing.T) {
+func TestAnnounceGraceHidesShortAbsences(t *testing.T) {
 	serveConfig(t, announcing(hub.PresenceConfig{Announce: hub.AnnounceDiff, Grace: 5 * time.Second}), func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		watcher := as(n, "")
 		at := func(event string) string {
@@ -114,7 +114,7 @@ func TestAnnounceGrace(t *testing.T) {
 	})
 }
 
-func TestAnnounceRooms(t *testing.T) {
+func TestMembersOfARoomHearOfItsMembers(t *testing.T) {
 	told := func(room string) bool { return room != "secret" }
 	serveConfig(t, announcing(hub.PresenceConfig{Rooms: told}), func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		join := func(c *siotest.Conn, room string) {
@@ -145,7 +145,7 @@ func TestAnnounceRooms(t *testing.T) {
 
 // Above 100 users the newcomer gets a list and their number, the others what
 // changed; above 1,000 a part of the list.
-func TestAnnounceMany(t *testing.T) {
+func TestManyUsersAreAnnouncedByDifference(t *testing.T) {
 	quiet := hub.PresenceConfig{}
 	loud := hub.PresenceConfig{Announce: hub.AnnounceList, Rooms: func(string) bool { return true }}
 	serveConfig(t, announcing(quiet), func(t *testing.T, h *hub.Hub, n *siotest.Network) {
@@ -194,7 +194,7 @@ func TestAnnounceMany(t *testing.T) {
 	})
 }
 
-func TestAppear(t *testing.T) {
+func TestAppearTakesValidIdsOfAnonymousClients(t *testing.T) {
 	serveConfig(t, announcing(hub.PresenceConfig{}), func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := as(n, "ann")
 		for name, want := range map[string]string{
@@ -343,7 +343,7 @@ func deaf(t *testing.T, n *siotest.Network, packets ...string) net.Conn {
 	return c
 }
 
-// TestAnnouncementsAreBounded: what announcements cost in a hub of many users,
+// What announcements cost in a hub of many users,
 // of whom one comes and goes ten times a second, and then all of them at once.
 func TestAnnouncementsAreBounded(t *testing.T) {
 	const crowd = 10_000 / testenv.Slowdown

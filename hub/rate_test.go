@@ -20,7 +20,7 @@ func takes(every time.Duration, burst int) *script {
 	}}
 }
 
-func TestTake(t *testing.T) {
+func TestTakeAllowsTheBurstThenTheRate(t *testing.T) {
 	serve(t, takes(100*time.Millisecond, 5), func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
 		c.Join("/", "")

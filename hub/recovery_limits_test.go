@@ -244,7 +244,7 @@ func TestRecoveryAndConnections(t *testing.T) {
 	})
 }
 
-func TestRecoveryMemory(t *testing.T) {
+func TestRecoveryMemoryIsBounded(t *testing.T) {
 	t.Run("what nobody can hear is not kept", func(t *testing.T) {
 		var m *budget.Memory
 		withRecovery(t, func(c *hub.Config) { m = c.Engine.UsedMemory; c.Engine.Plain = true }, func(t *testing.T, k *keeper, h *hub.Hub, n *siotest.Network) {

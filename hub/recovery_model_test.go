@@ -44,7 +44,7 @@ func (w *walker) comesBack(n *siotest.Network) {
 // Sockets join, leave, lose their connection with some of what they got, and
 // come back, also in vain, while others speak: each hears what was said where it
 // was, once and in order.
-func TestRecoveryModel(t *testing.T) {
+func TestRecoveredSocketsHearEachEventOnceInOrder(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			withRecovery(t, nil, func(t *testing.T, k *keeper, _ *hub.Hub, n *siotest.Network) {

@@ -249,7 +249,7 @@ func withRecovery(t *testing.T, change func(*hub.Config), f func(t *testing.T, k
 	})
 }
 
-func TestRecovery(t *testing.T) {
+func TestRecoveredSocketHasItsStateAndWhatItMissed(t *testing.T) {
 	check := func(t *testing.T, got, want string) {
 		t.Helper()
 		if got != want {

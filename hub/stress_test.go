@@ -10,10 +10,10 @@ import (
 	"github.com/caddy-realtime/realtime/internal/siotest"
 )
 
-// TestPromises checks exactly what the hub promises: what one socket sends
+// TestEachSendersEventsArriveOnceInOrder checks exactly what the hub promises: what one socket sends
 // reaches each that stays in the room once and in order, while others join,
 // leave, are kicked and vanish, and policies are replaced.
-func TestPromises(t *testing.T) {
+func TestEachSendersEventsArriveOnceInOrder(t *testing.T) {
 	const senders, receivers, churners, messages = 4, 8, 4, 150
 	event := func(c hub.Call) {
 		switch c.Name() {

@@ -52,7 +52,7 @@ const (
 	annStops = `42["user-stopped-typing",{"userId":"ann"}]`
 )
 
-func TestTyping(t *testing.T) {
+func TestTypingStartsOnceAndEndsAtOnce(t *testing.T) {
 	for name, end := range map[string]func(ann *siotest.Conn){
 		"stop":       func(ann *siotest.Conn) { ann.Send(`42["stop","r"]`) },
 		"leave":      func(ann *siotest.Conn) { ann.Send(`42["leave","other,r"]`) },
@@ -100,7 +100,7 @@ func TestTypingIsToldAgainOnceASecond(t *testing.T) {
 	})
 }
 
-func TestTypingExpires(t *testing.T) {
+func TestTypingExpiresUnlessItGoesOn(t *testing.T) {
 	serveTyping(t, func(ann, bob, eve *siotest.Conn) {
 		start := time.Now()
 		ann.Send(`42["start","r"]`)
@@ -176,7 +176,7 @@ func TestTypingAcrossNodes(t *testing.T) {
 
 // Whatever begins and ends typing at once: the room hears no end twice, no start
 // twice within a second, and an end at last.
-func TestTypingRaces(t *testing.T) {
+func TestTypingNeverEndsTwice(t *testing.T) {
 	p := &script{event: func(c hub.Call) {
 		if c.Name() != "start" && c.Name() != "stop" {
 			typing(c)
