@@ -98,7 +98,7 @@ func BenchmarkWay(b *testing.B) {
 }
 
 // An event allocates no more than way says.
-func TestWayAllocs(t *testing.T) {
+func TestEventsAllocateNoMoreThanTheySay(t *testing.T) {
 	if testenv.Race {
 		t.Skip("the race detector empties pools at random")
 	}

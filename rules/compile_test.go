@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-realtime/realtime/rules"
 )
 
-func TestErrors(t *testing.T) {
+func TestErrorsSayWhereAndWhatToWrite(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
 		// The rule.
 		{"on\n", `Caddyfile:1: on: write exactly one event, as in: on hello { … }`},
@@ -151,8 +151,8 @@ func TestErrorsOfJSON(t *testing.T) {
 	}
 }
 
-// TestJSON reads every step from its Caddyfile form and from its JSON form.
-func TestJSON(t *testing.T) {
+// TestStepsReadTheSameFromJSON reads every step from its Caddyfile form and from its JSON form.
+func TestStepsReadTheSameFromJSON(t *testing.T) {
 	const text = `on test {
 		require data.a "No \"a\"" FORBIDDEN
 		join data.room
@@ -217,7 +217,7 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-func TestEvents(t *testing.T) {
+func TestOwnRulesReplaceThoseOfPresets(t *testing.T) {
 	preset := func(text string) []rules.Rule {
 		r, err := rules.Parse("preset", text)
 		if err != nil {
@@ -309,7 +309,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-func TestAllowRooms(t *testing.T) {
+func TestAllowRoomsHoldsForWhatClientsChoose(t *testing.T) {
 	o := rules.Options{AllowRooms: `room.startsWith("org:" + user.org + ":") || room == "7"`}
 	set := compile(t, `
 		on client {
@@ -360,9 +360,9 @@ func TestAllowRooms(t *testing.T) {
 	}
 }
 
-// TestConcurrent runs one Set for many sockets at once; the race detector
+// TestRunsOfOneSetAreIndependent runs one Set for many sockets at once; the race detector
 // judges, and no run may see another's arguments.
-func TestConcurrent(t *testing.T) {
+func TestRunsOfOneSetAreIndependent(t *testing.T) {
 	set := compile(t, "on test {\nrequire `data.n >= 0 && [1, 2].exists(x, x > 1)`\nset n `data.n + 0`\nack `merge(data, {\"s\": sender})` `[data.n].map(x, x)`\n}", rules.Options{})
 	var wg sync.WaitGroup
 	for i := range 8 {
@@ -381,7 +381,7 @@ func TestConcurrent(t *testing.T) {
 	wg.Wait()
 }
 
-func TestHubRefusals(t *testing.T) {
+func TestRefusalOfTheHubEndsTheRule(t *testing.T) {
 	set := compile(t, "on test {\njoin \"a\"\nack 1\n}", rules.Options{})
 	c := newCall("test", "")
 	c.limit = true
@@ -390,7 +390,7 @@ func TestHubRefusals(t *testing.T) {
 	}
 }
 
-func TestPresetsCompile(t *testing.T) {
+func TestPresetsCompileTogether(t *testing.T) {
 	names := rules.PresetNames()
 	if want := []string{"chat", "members", "presence", "rejoin", "rooms", "typing", "updates"}; !slices.Equal(names, want) {
 		t.Errorf("presets %v, want %v", names, want)

@@ -176,9 +176,9 @@ func shortest(bound time.Duration, f func()) (best time.Duration) {
 	return best
 }
 
-// TestHostile gives rules what they do not expect; each must end, refused or
+// TestHostileArgumentsEndQuickly gives rules what they do not expect; each must end, refused or
 // not, in a moment.
-func TestHostile(t *testing.T) {
+func TestHostileArgumentsEndQuickly(t *testing.T) {
 	set := compile(t, "on test {\nif `has(data.a)` {\nset x data.a\n}\nemit x `merge(data, {\"a\": data})` args... to \"r\"\nack `data.a == data.b || size(data) > 3 || data.a > 1`\njoin data.a\n}", rules.Options{})
 	deep := func(open, end string, n int) string { return repeat(open, n) + `1` + repeat(end, n) }
 	for _, args := range []string{
@@ -213,8 +213,8 @@ func TestStringsAreBounded(t *testing.T) {
 	}
 }
 
-// TestReplacedFunctions compares ours with the results that CEL documents.
-func TestReplacedFunctions(t *testing.T) {
+// TestReplacedFunctionsDoAsCELDocuments compares ours with the results that CEL documents.
+func TestReplacedFunctionsDoAsCELDocuments(t *testing.T) {
 	for expr, want := range map[string]string{
 		`"hello mellow".indexOf("")`: "0", `"hello mellow".indexOf("ello")`: "1", `"hello mellow".indexOf("jello")`: "-1",
 		`"hello mellow".indexOf("", 2)`: "2", `"hello mellow".indexOf("ello", 2)`: "7", `"hello mellow".indexOf("ello", 20)`: "-1",

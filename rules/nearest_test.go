@@ -6,7 +6,7 @@ import (
 	"github.com/caddy-realtime/realtime/rules"
 )
 
-func TestNearest(t *testing.T) {
+func TestNearestSuggestsForSmallMistakes(t *testing.T) {
 	words := []string{"broadcast", "emit", "if", "join", "leave", "let", "origins"}
 	for name, want := range map[string]string{
 		"brodcast": "broadcast", "Broadcast": "broadcast", "boradcast": "broadcast", "emti": "emit", "orgins": "origins",

@@ -9,7 +9,7 @@ import (
 	"github.com/caddy-realtime/realtime/rules"
 )
 
-func TestPresenceFunctions(t *testing.T) {
+func TestPresenceFunctionsAskTheHub(t *testing.T) {
 	set := compile(t, "on test {\nack members(data) online() is_online(\"a\") `is_online(\"c\")` `size(members(user_room(1)))` `last_seen(1234)`\n}", rules.Options{})
 	if got, want := newCall("test", `"r"`).run(t, set), `ack ["member of r"],["a","b"],true,false,1,4`; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -73,7 +73,7 @@ func TestPresenceIsReserved(t *testing.T) {
 	}
 }
 
-func TestParsePresence(t *testing.T) {
+func TestPresenceFillsInWhatIsLeftOut(t *testing.T) {
 	list, _ := rules.LoadPreset("presence")
 	p := &rules.Presence{Grace: -1, Rooms: `room.startsWith("team:")`}
 	c, err := p.Or(list.Presence).Compile()

@@ -16,7 +16,7 @@ func steady(s string) string {
 	return regexp.MustCompile(`"timestamp":1[0-9]{12}\b`).ReplaceAllString(s, `"timestamp":NOW`)
 }
 
-func TestPresets(t *testing.T) {
+func TestPresetsDoWhatTheySay(t *testing.T) {
 	var all [][]rules.Rule
 	for _, name := range rules.PresetNames() {
 		preset, err := rules.LoadPreset(name)
@@ -107,7 +107,7 @@ func TestPresets(t *testing.T) {
 	}
 }
 
-func TestLog(t *testing.T) {
+func TestLogIsCutAndLimited(t *testing.T) {
 	var out bytes.Buffer
 	set := compile(t, "on test {\nlog data\nack 1\n}", rules.Options{Logger: slog.New(slog.NewJSONHandler(&out, nil))})
 	for range 30 {

@@ -37,7 +37,7 @@ const messageSchema = `{
 }`
 
 // What clients are told is stable: they may show it.
-func TestSchemaMessages(t *testing.T) {
+func TestSchemaMessagesNameTheMember(t *testing.T) {
 	set := schemaSet(t, messageSchema)
 	for _, test := range []struct{ args, want string }{
 		{`{"roomId":1,"text":"a"}`, `ack 1`},
@@ -231,7 +231,7 @@ func keys(n int) string {
 	return b.String()
 }
 
-func TestSchemaFiles(t *testing.T) {
+func TestSchemaFilesReferToTheirDirectoryOnly(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{
 		"schemas/message.json":     `{"properties": {"at": {"$ref": "types/point.json"}, "n": {"$ref": "types/point.json#/$defs/n"}}}`,
@@ -312,7 +312,7 @@ func TestSchemaFiles(t *testing.T) {
 	}
 }
 
-func TestSchemaErrors(t *testing.T) {
+func TestSchemaErrorsSayWhatIsWrong(t *testing.T) {
 	for text, want := range map[string]string{
 		"on x {\nschema\n}":                              "the file or the schema is missing",
 		"on x {\nschema `{\"type\"}`\n}":                 "not valid JSON: line 1, column 8",

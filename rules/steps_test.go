@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-realtime/realtime/rules"
 )
 
-func TestSteps(t *testing.T) {
+func TestStepsDoWhatTheySay(t *testing.T) {
 	const big = `{"a":1.10,"n":12345678901234567890, "b":[1, 2],"a\u0062":null}`
 	for _, test := range []struct {
 		name, steps, args, want string
@@ -159,7 +159,7 @@ func TestRefusedRateAndDedupe(t *testing.T) {
 
 // A call that waits for another is suspended: its arguments are not where they
 // were.
-func TestDedupeWaits(t *testing.T) {
+func TestDedupeKeepsArgumentsWhileItWaits(t *testing.T) {
 	set := compile(t, "on test {\ndedupe data.id 1s\nif `data.id == \"k\"` {\nack data\n}\n}", rules.Options{})
 	c := newCall("test", `{"id":"k","x":1.0}`)
 	c.waits = true
@@ -182,7 +182,7 @@ func TestDedupeWaits(t *testing.T) {
 	}
 }
 
-func TestBinary(t *testing.T) {
+func TestBinaryValuesKeepTheirPlaces(t *testing.T) {
 	const one, zero = `{"_placeholder":true,"num":1}`, `{"_placeholder":true,"num":0}`
 	for _, test := range []struct{ name, steps, args, want string }{
 		{"all", `ack args...`, one + `,` + zero, `ack ` + one + `,` + zero + ` #0="a" #1="b"`},
@@ -266,7 +266,7 @@ func TestLetAndAllowRooms(t *testing.T) {
 }
 
 // A socket that finds its rooms again passes allow_rooms, as who it is then.
-func TestAllowsRoom(t *testing.T) {
+func TestRecoveredRoomsPassAllowRooms(t *testing.T) {
 	set := compile(t, "on test {\n}", rules.Options{AllowRooms: `room == "open" || user.role == room`})
 	c := newCall("connect", "")
 	c.peer.user, c.peer.claims = "ann", `{"id":"ann","role":"staff"}`
@@ -280,7 +280,7 @@ func TestAllowsRoom(t *testing.T) {
 	}
 }
 
-func TestAsk(t *testing.T) {
+func TestAskResumesWithTheAnswer(t *testing.T) {
 	set := compile(t, `on test {
 		if data.go {
 			ask answer question data.q timeout 3s

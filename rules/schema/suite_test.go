@@ -35,7 +35,7 @@ var refusals = map[string]int{
 const inSuite = 1099
 
 // What is not refused has the suite's verdict, without exception.
-func TestOfficialSuite(t *testing.T) {
+func TestAcceptedSchemasHaveTheSuitesVerdict(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(suite(t), "*.json"))
 	if err != nil {
 		t.Fatal(err)

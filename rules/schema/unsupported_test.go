@@ -39,7 +39,7 @@ func TestUnsupportedSchemasAreRefused(t *testing.T) {
 }
 
 // What looks like a keyword but stands where there are no schemas is data.
-func TestSupportedSchemas(t *testing.T) {
+func TestKeywordsInDataAreData(t *testing.T) {
 	for _, test := range []struct{ doc, valid, invalid string }{
 		{`{"const": {"$dynamicRef": "#x", "$schema": "http://json-schema.org/draft-07/schema#", "requierd": 1}}`, `{"requierd":1,"$schema":"http://json-schema.org/draft-07/schema#","$dynamicRef":"#x"}`, `{}`},
 		{`{"enum": [{"dependencies": {"a": 1}}], "default": {"nullable": 1}, "examples": [{"$recursiveRef": 1}]}`, `{"dependencies":{"a":1}}`, `1`},
