@@ -38,7 +38,7 @@ func served(t *testing.T, url string, handler http.HandlerFunc) (*Verifier, func
 	}
 }
 
-func TestBrokenEndpoints(t *testing.T) {
+func TestBrokenEndpointIsAnErrorWithItsCause(t *testing.T) {
 	set := jwks(t, jwk{"1", keys().p256})
 	var many []jwk
 	for i := range 65 {

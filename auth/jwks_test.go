@@ -208,7 +208,7 @@ func TestKeySetNarrowsAlgorithms(t *testing.T) {
 	})
 }
 
-func TestRotatedKeys(t *testing.T) {
+func TestRotatedKeysAreFetched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		was, is := keys().p256, newKeyring().p256
 		e := &endpoint{body: jwks(t, jwk{"1", was})}

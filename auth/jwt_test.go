@@ -51,7 +51,7 @@ func verifier(t *testing.T, c Config) *Verifier {
 	return v
 }
 
-func TestIdentity(t *testing.T) {
+func TestClaimsMakeAnIdentity(t *testing.T) {
 	for name, tc := range map[string]struct {
 		config Config
 		claims string
@@ -98,7 +98,7 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-func TestRefusedClaims(t *testing.T) {
+func TestTokenWithRefusedClaimsIsInvalid(t *testing.T) {
 	for name, tc := range map[string]struct {
 		config Config
 		claims string
@@ -134,7 +134,7 @@ func TestRefusedClaims(t *testing.T) {
 	}
 }
 
-func TestLeeway(t *testing.T) {
+func TestLeewayProlongsTheToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := verifier(t, Config{Leeway: 10 * time.Second})
 		end := time.Now().Add(time.Minute).Truncate(time.Second)
@@ -209,7 +209,7 @@ func TestErrorsTellNoSecrets(t *testing.T) {
 	}
 }
 
-func TestKeepExpired(t *testing.T) {
+func TestKeepExpiredReachesTheIdentity(t *testing.T) {
 	for _, keep := range []bool{false, true} {
 		id, err := verifier(t, Config{KeepExpired: keep}).Verify(t.Context(), hs256(t, `{"sub":"ann","exp":4102444800}`))
 		if err != nil || id.KeepExpired != keep || id.Expires.Unix() != 4102444800 {
@@ -218,7 +218,7 @@ func TestKeepExpired(t *testing.T) {
 	}
 }
 
-func TestConfig(t *testing.T) {
+func TestSenselessConfigIsAnError(t *testing.T) {
 	text := pemOf(t, "PUBLIC KEY", keys().rsa.Public())
 	for name, c := range map[string]Config{
 		"no key":                      {},

@@ -136,7 +136,7 @@ func refuses(t *testing.T, v *Verifier, token string) {
 	}
 }
 
-func TestForgedTokens(t *testing.T) {
+func TestForgedTokensAreInvalid(t *testing.T) {
 	hs := jwt.SigningMethodHS256
 	other := newKeyring()
 	for name, token := range map[string]string{

@@ -33,7 +33,7 @@ func credentials(t testing.TB, from, token string) Credentials {
 	return Credentials{[]credential{{source(t, from), token}}}
 }
 
-func TestParseSource(t *testing.T) {
+func TestParseSourceTakesKnownSourcesOnly(t *testing.T) {
 	for _, text := range []string{"auth.token", "header.Authorization", "header.authorization", "query.token", "query.a.b", "cookie.session", "protocol"} {
 		if _, err := ParseSource(text); err != nil {
 			t.Errorf("%s: %v", text, err)
@@ -70,7 +70,7 @@ func TestNoTokenAmongTheSubprotocols(t *testing.T) {
 	}
 }
 
-func TestCollect(t *testing.T) {
+func TestCollectTakesTheFirstOfEachSource(t *testing.T) {
 	r := httptest.NewRequest("GET", "/?jwt=q&jwt=q2&empty=&a.b=dotted", nil)
 	r.Header = http.Header{
 		"Authorization":          {"bEaReR  h "},
@@ -108,7 +108,7 @@ func TestCollect(t *testing.T) {
 	}
 }
 
-func TestSources(t *testing.T) {
+func TestPayloadComesBeforeTheBearerToken(t *testing.T) {
 	ann := hs256(t, `{"sub":"ann","exp":4102444800}`)
 	bob := hs256(t, `{"sub":"bob","exp":4102444800}`)
 	for name, tc := range map[string]struct {
@@ -146,7 +146,7 @@ func TestSources(t *testing.T) {
 }
 
 // The first source that has a token decides; what is not a source does not count.
-func TestSourceOrder(t *testing.T) {
+func TestFirstSourceWithATokenDecides(t *testing.T) {
 	ann, bob := hs256(t, good), hs256(t, `{"sub":"bob","exp":4102444800}`)
 	payload := []byte(`{"token":"` + ann + `"}`)
 	cookie := credentials(t, "cookie.session", bob)

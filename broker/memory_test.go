@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-realtime/realtime/broker/brokertest"
 )
 
-func TestMemory(t *testing.T) {
+func TestMemoryIsABroker(t *testing.T) {
 	brokertest.Run(t, func(t *testing.T) (nodes [3]broker.Broker) {
 		bus := broker.NewMemory()
 		for i := range nodes {

@@ -9,7 +9,7 @@ import (
 
 const placeholder0 = `{"_placeholder":true,"num":0}`
 
-func TestBuilder(t *testing.T) {
+func TestBuilderRenumbersPlaceholders(t *testing.T) {
 	incoming := [][]byte{{10}, {11}, {12}}
 	cases := []struct {
 		name  string
@@ -131,7 +131,7 @@ func BenchmarkBuilder(b *testing.B) {
 	}
 }
 
-func TestLooksBinary(t *testing.T) {
+func TestLooksBinaryFindsEveryPlaceholder(t *testing.T) {
 	for json, want := range map[string]bool{
 		`1`:                             false,
 		`"_placeholder"`:                false,

@@ -46,7 +46,7 @@ var plainGolden = []struct {
 	{`{"event":"b","args":[{"_placeholder":false,"num":0},{"$bin":"AQ=="}]}`, `2 / id=-1 name="b" args={"_placeholder":false,"num":0},{"_placeholder":true,"num":0} bin=[01]`, ""},
 }
 
-func TestPlainDecode(t *testing.T) {
+func TestPlainDecodesTheGoldenFrames(t *testing.T) {
 	for _, g := range plainGolden {
 		if g.only == "encode" {
 			continue
@@ -59,7 +59,7 @@ func TestPlainDecode(t *testing.T) {
 	}
 }
 
-func TestPlainEncode(t *testing.T) {
+func TestPlainEncodesTheGoldenFrames(t *testing.T) {
 	for _, g := range plainGolden {
 		if g.only == "decode" {
 			continue
@@ -110,7 +110,7 @@ func TestPlainLiteralPlaceholder(t *testing.T) {
 }
 
 // A frame that is not an object is final: the client speaks another protocol.
-func TestPlainRejected(t *testing.T) {
+func TestPlainFrameThatIsNotAnObjectIsFinal(t *testing.T) {
 	for in, want := range map[string]error{
 		``: ErrPayload, `x`: ErrPayload, `{"event":"a"}{}`: ErrPayload, "{\"event\":\"\xff\"}": ErrPayload,
 		`[]`: ErrPayload, `1`: ErrPayload, `null`: ErrPayload, ` "event"`: ErrPayload, `{"event":"a",}`: ErrPayload,
@@ -129,7 +129,7 @@ func TestPlainRejected(t *testing.T) {
 }
 
 // Any other mistake costs the frame, and its error names the member.
-func TestPlainRefused(t *testing.T) {
+func TestPlainMistakeCostsTheFrame(t *testing.T) {
 	const (
 		none    = "a frame must have one of the members event, ack, connect, disconnect, auth and ping"
 		id      = "must be a whole number from 0 to 9007199254740991"

@@ -92,7 +92,7 @@ func messages(t *testing.T, wire string) (head []byte, attachments [][]byte) {
 	return []byte(wire[:i]), attachments
 }
 
-func TestGolden(t *testing.T) {
+func TestGoldenPacketsAreReadAndWritten(t *testing.T) {
 	for _, g := range golden {
 		head, attachments := messages(t, g.wire)
 		d := SocketIO.NewDecoder(Limits{})
@@ -123,7 +123,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-func TestRejected(t *testing.T) {
+func TestMalformedPacketsAreFinal(t *testing.T) {
 	args := func(n int) string { return strings.Repeat(`,0`, n) }
 	const p0, p1 = `{"_placeholder":true,"num":0}`, `{"_placeholder":true,"num":1}`
 	cases := []struct {
@@ -162,7 +162,7 @@ func TestRejected(t *testing.T) {
 
 // An honest mistake costs one packet, not the connection: what is needed to
 // refuse it is decoded.
-func TestRefused(t *testing.T) {
+func TestHonestMistakeCostsOnePacket(t *testing.T) {
 	args := func(n int) string { return strings.Repeat(`,0`, n) }
 	placeholders := func(n int) (s string) {
 		for i := range n {
@@ -239,7 +239,7 @@ func TestAtTheLimit(t *testing.T) {
 	}
 }
 
-func TestErrorTexts(t *testing.T) {
+func TestErrorsSayWhatIsWrong(t *testing.T) {
 	for in, want := range map[string]string{
 		`7`:              `unknown packet type "7"`,
 		`51[]`:           `illegal attachment count`,
@@ -255,7 +255,7 @@ func TestErrorTexts(t *testing.T) {
 	}
 }
 
-func TestReconstruction(t *testing.T) {
+func TestPacketIsCompleteWithItsAttachments(t *testing.T) {
 	head := []byte(`52-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`)
 	start := func(l Limits) Decoder {
 		d := SocketIO.NewDecoder(l)
@@ -315,7 +315,7 @@ func TestReconstruction(t *testing.T) {
 	}
 }
 
-func TestAttachmentLimit(t *testing.T) {
+func TestAttachmentsAreLimited(t *testing.T) {
 	d := SocketIO.NewDecoder(Limits{Attachments: 1})
 	if _, err := d.Decode([]byte(`517-["a"]`), false, new(Packet)); err != ErrTooManyAttachments {
 		t.Error(err)
@@ -397,7 +397,7 @@ var (
 	binaryEvent = []byte(`51-["image",{"roomId":"general","data":{"_placeholder":true,"num":0}}]`)
 )
 
-func TestNoAllocations(t *testing.T) {
+func TestPacketsWithoutEscapesAllocateNothing(t *testing.T) {
 	d := SocketIO.NewDecoder(Limits{})
 	var p Packet
 	dst := make([]byte, 0, 512)
@@ -470,7 +470,7 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 // What a client sends must not cost a multiple of its size.
-func TestBoundedMemory(t *testing.T) {
+func TestPacketCostsNoMultipleOfItsSize(t *testing.T) {
 	const size = 900_000
 	fill := func(head, part, tail string) []byte {
 		return []byte(head + strings.Repeat(part, size/len(part)) + tail)

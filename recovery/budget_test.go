@@ -13,7 +13,7 @@ type keeper int
 func (k *keeper) Kept() int      { return int(*k) }
 func (k *keeper) Shed(bytes int) { *k = max(*k-keeper(bytes), 0) }
 
-func TestShed(t *testing.T) {
+func TestShedTakesFromEachItsShare(t *testing.T) {
 	var b recovery.Budget
 	large, small, none := keeper(9000), keeper(1000), keeper(500)
 	for _, k := range []*keeper{&large, &small, &none} {
@@ -31,7 +31,7 @@ func TestShed(t *testing.T) {
 	b.Shed(1)
 }
 
-func TestExceeded(t *testing.T) {
+func TestExceededHoldsForLargerSharesOnly(t *testing.T) {
 	var b recovery.Budget
 	var one, two keeper
 	b.Keeps(&one, true)
@@ -49,7 +49,7 @@ func TestExceeded(t *testing.T) {
 
 // Seats are never more than the limit, an owner's share holds, and whoever has
 // less than others finds a place.
-func TestSeats(t *testing.T) {
+func TestSeatsAreSharedFairly(t *testing.T) {
 	const limit = 16_000
 	dice := rand.New(rand.NewPCG(1, 1))
 	var b recovery.Budget

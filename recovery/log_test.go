@@ -36,7 +36,7 @@ func (s *socket) in(room string, offset uint64) bool {
 
 // A Log says what a socket has missed, or that it does not know; without a lack
 // of memory it knows.
-func TestLogModel(t *testing.T) {
+func TestLogAgreesWithTheModel(t *testing.T) {
 	for seed := range uint64(30) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			walkLog(t, rand.New(rand.NewPCG(seed, 0)), seed%3 != 0)
@@ -141,7 +141,7 @@ func compare(t *testing.T, l *recovery.Log[string, text], history []sent, s *soc
 	}
 }
 
-func TestOffsets(t *testing.T) {
+func TestOffsetBelongsToItsLog(t *testing.T) {
 	var l, other recovery.Log[string, text]
 	for range 40 {
 		l.Append(recovery.Event[string, text]{Payload: "x", To: []string{"a"}}, 1)
@@ -171,7 +171,7 @@ func TestOffsets(t *testing.T) {
 
 // A place that is flooded forgets its own events, and what is known of places is
 // not kept for ever.
-func TestDropFor(t *testing.T) {
+func TestFloodedPlaceForgetsItsOwnEvents(t *testing.T) {
 	var l recovery.Log[string, text]
 	now := time.Unix(0, 0)
 	add := func(to string) {

@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-realtime/realtime/recovery"
 )
 
-func TestChosenRooms(t *testing.T) {
+func TestChosenRoomsAreTheClientsOwn(t *testing.T) {
 	var ms recovery.Memberships[string]
 	ms.Join("client's", 1, true)
 	ms.Join("server's", 1, false)
@@ -31,7 +31,7 @@ func TestChosenRooms(t *testing.T) {
 
 // Memberships that have ended are bounded; beyond, what was missed before is not
 // known.
-func TestEndedMemberships(t *testing.T) {
+func TestEndedMembershipsAreBounded(t *testing.T) {
 	var l recovery.Log[string, text]
 	var ms recovery.Memberships[string]
 	for i := range 1000 {

@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-realtime/realtime/internal/budget"
 )
 
-func TestBucket(t *testing.T) {
+func TestBucketGivesTheBurstThenTheRate(t *testing.T) {
 	r := budget.Rate{PerSecond: 10, Burst: 20}
 	var b budget.Bucket
 	take := func(at time.Duration, n int, want bool) {
@@ -47,7 +47,7 @@ func TestBucketTakesOneOfAnySize(t *testing.T) {
 	}
 }
 
-func TestSpend(t *testing.T) {
+func TestSpendTellsHowLongToWait(t *testing.T) {
 	r := budget.Rate{PerSecond: 100, Burst: 200}
 	var b budget.Bucket
 	for _, step := range []struct {
@@ -66,7 +66,7 @@ func TestSpend(t *testing.T) {
 	}
 }
 
-func TestOff(t *testing.T) {
+func TestNoRateIsNoLimit(t *testing.T) {
 	var b budget.Bucket
 	if _, wait := b.Spend(budget.Rate{}, 1<<40, 0); !b.Take(budget.Rate{}, 1<<40, 0) || wait != 0 {
 		t.Error("no rate is a limit")

@@ -105,9 +105,9 @@ const (
 	unmasked   = "\x81\x01x" // not as clients send it
 )
 
-// TestFaults panics once at each place, with 1,000 sockets: those that were
+// TestPanicAtEachPlaceCostsOneClient panics once at each place, with 1,000 sockets: those that were
 // not served there get everything, once and in order, and the hub closes.
-func TestFaults(t *testing.T) {
+func TestPanicAtEachPlaceCostsOneClient(t *testing.T) {
 	for _, s := range scenarios {
 		t.Run(strings.TrimSpace(s.place+" "+string(s.over)), func(t *testing.T) {
 			if s.over == pipe {
