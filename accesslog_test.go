@@ -65,7 +65,7 @@ func awaitSessionLine(t *testing.T, path string) {
 
 // Each session has one line, when it ends, where the access log of its site
 // goes by then.
-func TestSessionLines(t *testing.T) {
+func TestSessionHasOneLineInTheAccessLog(t *testing.T) {
 	for name, status := range map[string]int{"polling": 200, "websocket": 101} {
 		t.Run(name, func(t *testing.T) {
 			dir, port := t.TempDir(), freePort(t)
@@ -146,7 +146,7 @@ func TestRefusedHandshakeLine(t *testing.T) {
 	}
 }
 
-func TestAccessLoggers(t *testing.T) {
+func TestAccessLoggersAreThoseOfTheHost(t *testing.T) {
 	all := &caddyhttp.ServerLogConfig{}
 	some := &caddyhttp.ServerLogConfig{
 		DefaultLoggerName: "rest",

@@ -59,7 +59,7 @@ func eachCaddyfile(t *testing.T, dir string, f func(t *testing.T, path string, c
 }
 
 // Input beside expected JSON; `go test -run Adapt -update .` writes the latter.
-func TestAdapt(t *testing.T) {
+func TestAdaptGivesTheGoldenJSON(t *testing.T) {
 	eachCaddyfile(t, "adapt", func(t *testing.T, path string, content []byte) {
 		got, err := adapt(content)
 		if err != nil {
@@ -74,7 +74,7 @@ func TestAdapt(t *testing.T) {
 }
 
 // Input beside the expected message.
-func TestAdaptErrors(t *testing.T) {
+func TestAdaptErrorsNameTheLine(t *testing.T) {
 	eachCaddyfile(t, "errors", func(t *testing.T, path string, content []byte) {
 		_, err := adapt(content)
 		if err == nil {
@@ -91,7 +91,7 @@ var snippets = regexp.MustCompile("(?s)```caddyfile\n(.*?)```")
 
 // Whatever the documents and examples show adapts. Snippets of the documents
 // are whole Caddyfiles, or a realtime block.
-func TestDocumentedCaddyfiles(t *testing.T) {
+func TestDocumentedCaddyfilesAdapt(t *testing.T) {
 	documents, err := filepath.Glob("*.md")
 	if err != nil {
 		t.Fatal(err)

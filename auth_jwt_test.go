@@ -61,7 +61,7 @@ func TestTwoMethodsInTwoNamespaces(t *testing.T) {
 	expect(t, other, `44/staff,{"message":"Invalid token"}`)
 }
 
-func TestOnExpiry(t *testing.T) {
+func TestOnExpiryDecidesWhetherToKeep(t *testing.T) {
 	for option, keep := range map[string]bool{"": false, `,"on_expiry":"disconnect"`: false, `,"on_expiry":"keep"`: true} {
 		ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
 		if err != nil {

@@ -29,7 +29,7 @@ const commandsCaddyfile = "testdata/commands/Caddyfile"
 
 // Each file of testdata/commands is what one command prints, with its error in
 // the last line.
-func TestCommandTest(t *testing.T) {
+func TestCommandTestPrintsWhatARuleDoes(t *testing.T) {
 	for name, args := range map[string]string{
 		"chat":             `send-message --args [{"roomId":"r","text":"hi"}] --user ann --rooms r,q --ack`,
 		"chat_refused":     `send-message --args [{"roomId":"r","text":"hi"}] --user ann --ack --expect FORBIDDEN`,
@@ -83,7 +83,7 @@ func TestCommandTest(t *testing.T) {
 }
 
 // Each script of testdata/scripts is run, and what it prints is beside it.
-func TestCommandScripts(t *testing.T) {
+func TestCommandTestRunsScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/scripts/*.test")
 	if err != nil || len(scripts) == 0 {
 		t.Fatal("no scripts", err)
@@ -162,7 +162,7 @@ func TestCommandTestErrors(t *testing.T) {
 	}
 }
 
-func TestCommandToken(t *testing.T) {
+func TestCommandTokenMakesValidTokens(t *testing.T) {
 	const secret = "0123456789abcdef0123456789abcdef"
 	t.Setenv("TOKEN_SECRET", secret)
 	for _, from := range [][]string{
@@ -207,7 +207,7 @@ func TestCommandToken(t *testing.T) {
 	}
 }
 
-func TestUnknownCommand(t *testing.T) {
+func TestUnknownCommandIsAnError(t *testing.T) {
 	if out, err := runCommand("tset", commandsCaddyfile, "ping"); err == nil || !strings.Contains(err.Error(), `unknown command "tset"`) {
 		t.Errorf("%v, %s", err, out)
 	}
@@ -216,7 +216,7 @@ func TestUnknownCommand(t *testing.T) {
 	}
 }
 
-func TestCommandPreset(t *testing.T) {
+func TestCommandPresetShowsTheSource(t *testing.T) {
 	list, err := runCommand("preset")
 	if err != nil || !strings.Contains(list, "chat       messages to rooms") {
 		t.Errorf("%v, %s", err, list)

@@ -10,7 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-func TestAutoConnections(t *testing.T) {
+func TestAutoConnectionsFitTheDescriptors(t *testing.T) {
 	for files, want := range map[uint64]int{
 		256:            100,
 		1024:           319,
@@ -26,7 +26,7 @@ func TestAutoConnections(t *testing.T) {
 	}
 }
 
-func TestAutoMemory(t *testing.T) {
+func TestAutoMemoryIsHalfOfTheLimit(t *testing.T) {
 	if got := autoMemory(512 << 20); got != 256<<20 {
 		t.Errorf("got %d", got)
 	}
@@ -35,7 +35,7 @@ func TestAutoMemory(t *testing.T) {
 	}
 }
 
-func TestLimitsOff(t *testing.T) {
+func TestLimitsThatAreOffDoNotLimit(t *testing.T) {
 	off := (&Limits{Connections: -1, Rooms: -1, Outbox: -1, Handshake: -1}).orDefaults()
 	for name, r := range map[string]Rate{"accept": {PerSecond: -1}, "bytes": {PerSecond: -1, Burst: 5}} {
 		if !r.budget().Off() {
@@ -83,7 +83,7 @@ func TestNamespaceLimitsInJSON(t *testing.T) {
 
 // What makes no sense in JSON is an error when it is loaded, as it is in a
 // Caddyfile.
-func TestJSONErrors(t *testing.T) {
+func TestSenselessJSONIsAnError(t *testing.T) {
 	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
 	if err != nil {
 		t.Fatal(err)

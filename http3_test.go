@@ -122,7 +122,7 @@ func certificate(t *testing.T) (certFile, keyFile string) {
 
 // A silent client outlasts the server's idle limit of request bodies, and a
 // reload.
-func TestHTTP3(t *testing.T) {
+func TestHTTP3OutlastsIdleLimitAndReload(t *testing.T) {
 	port := freePort(t)
 	cert, key := certificate(t)
 	config := func(v int) string {

@@ -9,7 +9,7 @@ import (
 )
 
 // Who a client is to the limits per address is Caddy's client_ip.
-func TestClientAddress(t *testing.T) {
+func TestClientAddressIsCaddysClientIP(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	config := func(port int, options string) string {
 		return fmt.Sprintf("{%s%s\nlog {\n output file %s\n}\n}\n", globalOptions, options, log) +

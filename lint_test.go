@@ -13,7 +13,7 @@ import (
 )
 
 // Input beside the expected warnings.
-func TestLints(t *testing.T) {
+func TestLintsGiveTheGoldenWarnings(t *testing.T) {
 	eachCaddyfile(t, "lints", func(t *testing.T, path string, content []byte) {
 		var got strings.Builder
 		collect := func(h *Handler) {
@@ -81,7 +81,7 @@ func lines(warnings []rules.Warning) string {
 	return text.String()
 }
 
-func TestShadowedHandlers(t *testing.T) {
+func TestShadowedHandlersAreFound(t *testing.T) {
 	for name, tc := range map[string]struct {
 		body     string
 		shadowed bool

@@ -21,7 +21,7 @@ import (
 // A case without => lines is not a mistake, however much it looks like one: no
 // error and no warning may come of it. `go test -run Mistakes -update .` writes
 // what comes of each case.
-func TestMistakes(t *testing.T) {
+func TestMistakesAreExplained(t *testing.T) {
 	paths, err := filepath.Glob("testdata/mistakes/*.txt")
 	if err != nil || len(paths) == 0 {
 		t.Fatal("no files", err)
@@ -107,7 +107,7 @@ func linesFrom(text string, skipped int) string {
 }
 
 // An option of the realtime block that stands elsewhere is known as such.
-func TestOptionsElsewhere(t *testing.T) {
+func TestOptionsElsewhereAreKnown(t *testing.T) {
 	for name := range handlerOptions {
 		if namespaceOptions[name] == nil && name != "limits" && !strings.Contains(optionHint("namespace", name, nil), "realtime block") {
 			t.Errorf("%s: no hint in a namespace", name)

@@ -203,7 +203,7 @@ func TestLogsArePrintable(t *testing.T) {
 	}
 }
 
-func TestPrintable(t *testing.T) {
+func TestPrintableEscapesWhatTerminalsObey(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                    "",
 		"plain, Ünïcode 日本 👍": "plain, Ünïcode 日本 👍",

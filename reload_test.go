@@ -23,7 +23,7 @@ func versioned(v int) string {
 	return fmt.Sprintf("realtime {\n limits {\n events off\n }\n on version {\n ack %d\n }\n}", v)
 }
 
-func TestReload(t *testing.T) {
+func TestReloadKeepsClientsAndReplacesRules(t *testing.T) {
 	port := freePort(t)
 	mustLoad(t, quiet(site(port, versioned(1))))
 	clients := map[string]testClient{}
@@ -251,7 +251,7 @@ func TestReloadWhilePolling(t *testing.T) {
 	expectAnswer(t, c, "version", "[2]")
 }
 
-func TestGoneHub(t *testing.T) {
+func TestGoneHubDisconnectsItsClients(t *testing.T) {
 	port := freePort(t)
 	mustLoad(t, quiet(site(port, versioned(1))))
 	clients := map[string]testClient{}
@@ -276,7 +276,7 @@ func TestGoneHub(t *testing.T) {
 	}
 }
 
-func TestGoneNamespace(t *testing.T) {
+func TestGoneNamespaceDisconnectsItsSockets(t *testing.T) {
 	with := strings.Replace(versioned(1), "{", "{\n namespace /a\n namespace ~/b.*\n", 1)
 	for name, dial := range dialers {
 		t.Run(name, func(t *testing.T) {

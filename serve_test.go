@@ -46,7 +46,7 @@ func get(t *testing.T, port int, path string, header ...string) (int, http.Heade
 
 const handshake = "?EIO=4&transport=polling"
 
-func TestPath(t *testing.T) {
+func TestPathDecidesWhatIsOurs(t *testing.T) {
 	root := t.TempDir()
 	if err := os.WriteFile(filepath.Join(root, "index.html"), []byte("the app"), 0o600); err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func TestUnknownFileBelowPathIsAnEngineError(t *testing.T) {
 	}
 }
 
-func TestClientFiles(t *testing.T) {
+func TestClientFilesAreServedAlone(t *testing.T) {
 	port := freePort(t)
 	dir := t.TempDir()
 	for _, name := range []string{"socket.io.js", "socket.io.min.js.map", "secret.js"} {
@@ -301,7 +301,7 @@ const whoAmI = `realtime {
 	}
 }`
 
-func TestSecretPlaceholders(t *testing.T) {
+func TestSecretsMayBePlaceholders(t *testing.T) {
 	t.Setenv("REALTIME_TEST_SECRET", testSecret)
 	for name, tc := range map[string]struct {
 		secret string
@@ -334,7 +334,7 @@ func TestSecretPlaceholders(t *testing.T) {
 }
 
 // Who is online is known to rules, and not forgotten by a reload.
-func TestPresence(t *testing.T) {
+func TestPresenceIsKnownToRulesAcrossReloads(t *testing.T) {
 	port := freePort(t)
 	config := func(answer string) string {
 		return quiet(site(port, fmt.Sprintf("realtime {\n auth jwt {\n secret %s\n }\n on connect {\n join \"lobby\"\n }\n on who {\n ack %s\n }\n}", testSecret, answer)))
@@ -352,7 +352,7 @@ func TestPresence(t *testing.T) {
 
 // Presence is what a namespace says, else what the main one says, and of that
 // what a preset in use fills in. A reload changes it for live sockets.
-func TestAnnouncements(t *testing.T) {
+func TestAnnouncementsFollowTheNamespaceThenTheMainOne(t *testing.T) {
 	port := freePort(t)
 	config := func(options string) string {
 		return quiet(site(port, "realtime {\n"+options+"\n}"))
@@ -429,7 +429,7 @@ func TestAnnouncements(t *testing.T) {
 	}
 }
 
-func TestTokenSources(t *testing.T) {
+func TestTokenComesFromHeaderOrPayload(t *testing.T) {
 	port := freePort(t)
 	mustLoad(t, quiet(site(port, fmt.Sprintf(whoAmI, testSecret))))
 
@@ -535,7 +535,7 @@ func accessLog(t *testing.T, path string) map[string]int {
 	return statuses
 }
 
-func TestHasSecrets(t *testing.T) {
+func TestRequestsWithSecretsAreFound(t *testing.T) {
 	for _, tc := range []struct {
 		uri, rewritten, protocol string
 		want                     bool
@@ -568,7 +568,7 @@ func TestHasSecrets(t *testing.T) {
 	}
 }
 
-func TestMetrics(t *testing.T) {
+func TestMetricsGoOnOverAReload(t *testing.T) {
 	port := freePort(t)
 	for v := range 2 { // counters go on over a reload
 		mustLoad(t, quiet(site(port, versioned(v)+"\n metrics /metrics")))
