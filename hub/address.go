@@ -22,6 +22,22 @@ const (
 	userPrefix    = "user:"
 )
 
+// AddressKind says what an Address names.
+type AddressKind uint8
+
+const (
+	Room       AddressKind = iota // a plain room, named by anybody
+	UserRoom                      // all sockets of a user: made by user_room(id) only
+	SocketRoom                    // one socket: made by socket_room(id) only
+)
+
+// Address is a room as rules name it. A plain Room whose name has the form of
+// the other two is refused wherever it is used.
+type Address struct {
+	Kind AddressKind
+	Name string // of a UserRoom the user's id, of a SocketRoom the socket's id
+}
+
 // newSocketID returns a fresh public socket id: "s_" and 104 random bits.
 func newSocketID() string {
 	var r [13]byte
@@ -57,10 +73,10 @@ func (a Address) check() *Refusal {
 // room, which only their addresses name.
 func Reserved(room string) bool { return reserved(room) }
 
-// Resolve makes e what Call.Emit of that socket sends, or returns why it is
+// Resolve makes e what an Emission of that socket sends, or returns why it is
 // refused. Plain names of the socket's own addresses, as `socket.rooms` has
 // them, become these addresses. The lists in e are not changed.
-func (e *Emission) Resolve(from Peer) (r *Refusal) {
+func (e *Emission) Resolve(from SocketView) (r *Refusal) {
 	if e.To, r = resolveTargets(e.To, from); r != nil {
 		return r
 	}
@@ -68,7 +84,7 @@ func (e *Emission) Resolve(from Peer) (r *Refusal) {
 	return r
 }
 
-func resolveTargets(list []Address, from Peer) ([]Address, *Refusal) {
+func resolveTargets(list []Address, from SocketView) ([]Address, *Refusal) {
 	own := 0
 	for i, a := range list {
 		if a.Kind == Room && reserved(a.Name) {
@@ -93,7 +109,7 @@ func resolveTargets(list []Address, from Peer) ([]Address, *Refusal) {
 }
 
 // ownAddress is the address of the socket itself that has the plain name.
-func ownAddress(name string, s Peer) (a Address, ok bool) {
+func ownAddress(name string, s SocketView) (a Address, ok bool) {
 	if name == s.ID() {
 		return Address{SocketRoom, s.ID()}, true
 	}
@@ -131,7 +147,7 @@ func checkRooms(list []Address) *Refusal {
 	return checkTargets(list)
 }
 
-// CheckRooms returns why Call.Join and Call.Leave would refuse the rooms, nil
+// CheckRooms returns why Join and Leave would refuse the rooms, nil
 // if they would not.
 func CheckRooms(list []Address) *Refusal { return checkRooms(list) }
 

@@ -69,9 +69,12 @@ type diary struct {
 
 func newDiary() *diary {
 	d := &diary{notes: make(chan string, 1000)}
-	d.connect = func(c hub.Call) { d.notes <- "connect " + c.Peer().UserID(); c.End(nil) }
-	d.event = func(c hub.Call) { d.notes <- "event " + c.Name() + " of " + string(c.Peer().User()); c.End(nil) }
-	d.disconnect = func(c hub.Call) { d.notes <- "disconnect " + c.Reason(); c.End(nil) }
+	d.connect = func(c hub.Call) { d.notes <- "connect " + c.Event().Socket.UserID(); c.End(nil) }
+	d.event = func(c hub.Call) {
+		d.notes <- "event " + c.Event().Name + " of " + string(c.Event().Socket.User())
+		c.End(nil)
+	}
+	d.disconnect = func(c hub.Call) { d.notes <- "disconnect " + c.Event().Reason; c.End(nil) }
 	return d
 }
 
@@ -240,7 +243,7 @@ func TestGoneWhileRuleRuns(t *testing.T) {
 	d, p := newDesk(), newDiary()
 	p.connect = func(c hub.Call) {
 		time.Sleep(time.Second)
-		c.Emit(hub.Emission{Event: "welcome"})
+		c.Do(&hub.Emission{Event: "welcome"})
 		c.End(nil)
 	}
 	serveDesk(t, d, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {

@@ -18,15 +18,15 @@ import (
 // doing is a policy that does what clients say: "join" and "leave" a room,
 // send "to" it, reliably or "volatile".
 var doing = &script{event: func(c hub.Call) {
-	to := room(strings.Trim(string(c.Args().JSON), `"`))
-	e := hub.Emission{Event: "m", Args: c.Args(), Scope: hub.ToRooms, To: to, Volatile: c.Name() == "volatile"}
-	switch c.Name() {
+	to := room(strings.Trim(string(c.Event().Args.JSON), `"`))
+	e := hub.Emission{Event: "m", Args: c.Event().Args, Scope: hub.ToRooms, To: to, Volatile: c.Event().Name == "volatile"}
+	switch c.Event().Name {
 	case "join":
-		c.End(c.Join(to))
+		c.End(c.Do(&hub.Join{Rooms: to}))
 	case "leave":
-		c.End(c.Leave(to))
+		c.End(c.Do(&hub.Leave{Rooms: to}))
 	default:
-		c.End(c.Emit(e))
+		c.End(c.Do(&e))
 	}
 }}
 
@@ -97,12 +97,12 @@ func BenchmarkParallelRecovery(b *testing.B) {
 
 // keeping is doing, with rooms that may be followed by spaces.
 var keeping = &script{event: func(c hub.Call) {
-	to := room(strings.TrimRight(strings.Trim(string(c.Args().JSON), `"`), " "))
-	if c.Name() == "join" {
-		c.End(c.Join(to))
+	to := room(strings.TrimRight(strings.Trim(string(c.Event().Args.JSON), `"`), " "))
+	if c.Event().Name == "join" {
+		c.End(c.Do(&hub.Join{Rooms: to}))
 		return
 	}
-	c.End(c.Emit(hub.Emission{Event: "m", Args: c.Args(), Scope: hub.ToRooms, To: to, Volatile: c.Name() == "volatile"}))
+	c.End(c.Do(&hub.Emission{Event: "m", Args: c.Event().Args, Scope: hub.ToRooms, To: to, Volatile: c.Event().Name == "volatile"}))
 }}
 
 func benchmarkParallel(b *testing.B, packets []string, same bool) {

@@ -23,13 +23,13 @@ import (
 // buffer that the next message overwrites.
 func TestNamesAreCopied(t *testing.T) {
 	p := &script{event: func(c hub.Call) {
-		if c.Name() == "rooms" {
-			c.Ack(args(fmt.Sprintf("%q", strings.Join(c.Peer().Rooms()[1:], " "))))
+		if c.Event().Name == "rooms" {
+			c.Do(&hub.Ack{Args: args(fmt.Sprintf("%q", strings.Join(c.Event().Socket.Rooms()[1:], " ")))})
 			c.End(nil)
 			return
 		}
-		c.Batch(time.Second, hub.Emission{Event: c.Name(), Args: args("1"), Scope: hub.ToRooms, To: room(c.Name())})
-		c.End(c.Join(room(c.Name())))
+		c.Do(&hub.Batch{Window: time.Second, Emission: hub.Emission{Event: c.Event().Name, Args: args("1"), Scope: hub.ToRooms, To: room(c.Event().Name)}})
+		c.End(c.Do(&hub.Join{Rooms: room(c.Event().Name)}))
 	}}
 	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
@@ -51,15 +51,15 @@ func TestNamesAreCopied(t *testing.T) {
 
 func TestRefusalAnswersTheAcknowledgement(t *testing.T) {
 	p := &script{event: func(c hub.Call) {
-		switch c.Name() {
+		switch c.Event().Name {
 		case "panic":
 			panic("boom")
 		case "silent":
 			return
 		case "late":
-			c.Ack(args(`1`))
+			c.Do(&hub.Ack{Args: args(`1`)})
 		case "ignore":
-			c.Ignore()
+			c.Do(&hub.Ignore{})
 			c.End(nil)
 			return
 		}
@@ -98,15 +98,15 @@ func TestEventsWaitForACallThatHolds(t *testing.T) {
 	note := func(s string) { mu.Lock(); order = append(order, s); mu.Unlock() }
 	p := &script{
 		event: func(c hub.Call) {
-			if c.Name() == "hold" {
+			if c.Event().Name == "hold" {
 				c.Suspend(true)
 				held = c
 				return
 			}
-			note(string(c.Args().JSON))
+			note(string(c.Event().Args.JSON))
 			c.End(nil)
 		},
-		disconnect: func(c hub.Call) { note("disconnect: " + c.Reason()); c.End(nil) },
+		disconnect: func(c hub.Call) { note("disconnect: " + c.Event().Reason); c.End(nil) },
 	}
 	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
@@ -120,12 +120,12 @@ func TestEventsWaitForACallThatHolds(t *testing.T) {
 		if len(order) != 0 {
 			t.Fatalf("ran while held: %v", order)
 		}
-		if got := string(held.Args().JSON); got != `"h"` {
+		if got := string(held.Event().Args.JSON); got != `"h"` {
 			t.Errorf("arguments after Suspend: %s", got)
 		}
 		c.Close() // what was received still runs, disconnect last
 		synctest.Wait()
-		held.Ack(args(`1`))
+		held.Do(&hub.Ack{Args: args(`1`)})
 		held.End(nil)
 		synctest.Wait()
 		if len(order) != 65 || order[0] != "0" || order[63] != "63" || order[64] != "disconnect: transport close" {
@@ -155,7 +155,7 @@ func TestBytesThatHaveWaitedDoNotCount(t *testing.T) {
 func TestLaneGoesOn(t *testing.T) {
 	release := make(chan hub.Call, 1)
 	p := &script{event: func(c hub.Call) {
-		if c.Name() == "hold" {
+		if c.Event().Name == "hold" {
 			c.Suspend(true)
 			release <- c
 			return
@@ -170,7 +170,7 @@ func TestLaneGoesOn(t *testing.T) {
 		held := <-release
 		synctest.Wait()
 		c.Quiet()
-		held.Ack(args(`"done"`))
+		held.Do(&hub.Ack{Args: args(`"done"`)})
 		held.End(nil)
 		c.Expect(`431["done"]`, `432[]`)
 	})
@@ -178,17 +178,17 @@ func TestLaneGoesOn(t *testing.T) {
 
 func TestAskWaitsForItsAnswerOnly(t *testing.T) {
 	p := &script{event: func(c hub.Call) {
-		if c.Name() != "start" {
+		if c.Event().Name != "start" {
 			c.End(nil)
 			return
 		}
 		c.Suspend(false)
-		c.Ask("question", args(`"?"`), 5*time.Second, func(a parser.Args, r *hub.Refusal) {
+		c.Do(&hub.Ask{Event: "question", Args: args(`"?"`), Timeout: 5 * time.Second, Then: func(a parser.Args, r *hub.Refusal) {
 			if r == nil {
-				c.Ack(a)
+				c.Do(&hub.Ack{Args: a})
 			}
 			c.End(r)
-		})
+		}})
 	}}
 	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
@@ -220,12 +220,12 @@ func TestAskWaitsForItsAnswerOnly(t *testing.T) {
 func TestForgedAcknowledgementsAnswerNothing(t *testing.T) {
 	p := &script{event: func(c hub.Call) {
 		c.Suspend(false)
-		c.Ask("question", args(``), time.Minute, func(a parser.Args, r *hub.Refusal) {
+		c.Do(&hub.Ask{Event: "question", Args: args(``), Timeout: time.Minute, Then: func(a parser.Args, r *hub.Refusal) {
 			if r == nil {
-				c.Ack(a)
+				c.Do(&hub.Ack{Args: a})
 			}
 			c.End(r)
-		})
+		}})
 	}}
 	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		asked, stranger := n.WebSocket(wsPath), n.WebSocket(wsPath)
@@ -256,12 +256,12 @@ func TestAskInTurn(t *testing.T) {
 	var ask func(c hub.Call, left int)
 	ask = func(c hub.Call, left int) {
 		if left == 0 {
-			c.Ack(args(`"done"`))
+			c.Do(&hub.Ack{Args: args(`"done"`)})
 			c.End(nil)
 			return
 		}
 		c.Suspend(false)
-		c.Ask("q", args(``), time.Second, func(parser.Args, *hub.Refusal) { ask(c, left-1) })
+		c.Do(&hub.Ask{Event: "q", Args: args(``), Timeout: time.Second, Then: func(parser.Args, *hub.Refusal) { ask(c, left-1) }})
 	}
 	serve(t, &script{event: func(c hub.Call) { ask(c, 50) }}, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
@@ -277,7 +277,7 @@ func TestAskInTurn(t *testing.T) {
 
 func TestBatchCollectsUntilItIsDueOrFull(t *testing.T) {
 	p := &script{event: func(c hub.Call) {
-		c.End(c.Batch(100*time.Millisecond, hub.Emission{Event: "batch", Args: c.Args(), Scope: hub.ToAll}))
+		c.End(c.Do(&hub.Batch{Window: 100 * time.Millisecond, Emission: hub.Emission{Event: "batch", Args: c.Event().Args, Scope: hub.ToAll}}))
 	}}
 	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		a, b := n.WebSocket(wsPath), n.WebSocket(wsPath)
@@ -308,7 +308,7 @@ func TestBatchOfBinary(t *testing.T) {
 	const p0, p1 = `{"_placeholder":true,"num":0}`, `{"_placeholder":true,"num":1}`
 	m := new(budget.Memory)
 	p := &script{event: func(c hub.Call) {
-		c.End(c.Batch(100*time.Millisecond, hub.Emission{Event: "batch", Args: c.Args(), Scope: hub.ToAll}))
+		c.End(c.Do(&hub.Batch{Window: 100 * time.Millisecond, Emission: hub.Emission{Event: "batch", Args: c.Event().Args, Scope: hub.ToAll}}))
 	}}
 	conf := hub.Config{Engine: engine.Config{Plain: true, UsedMemory: m}, Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: p}}}
 	serveConfig(t, conf, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
@@ -381,7 +381,7 @@ func TestAnswerBeforeNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := slowLog{slog.DiscardHandler, make(chan struct{}), make(chan struct{})}
 		p := &script{event: func(c hub.Call) {
-			if c.Name() == "next" {
+			if c.Event().Name == "next" {
 				c.End(nil)
 				return
 			}

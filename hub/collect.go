@@ -2,6 +2,7 @@ package hub
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,42 @@ const (
 	maxCollectors     = 10_000    // batches that a namespace may have open
 	maxCollecting     = 64 << 20  // bytes of all of them
 )
+
+// Batch is the Action of collecting an argument, the only one of the Emission.
+// At the end of a window, the hub emits those collected as one array, for each
+// event and target. All of it is copied.
+type Batch struct {
+	Window   time.Duration
+	Emission Emission
+}
+
+func (a *Batch) perform(c *call) *Refusal {
+	e := a.Emission
+	if r := e.Resolve(&c.view); r != nil {
+		return r
+	}
+	s, window, item := c.socket, a.Window, e.Args.Clone()
+	e.Args, e.Event = parser.Args{}, strings.Clone(e.Event)
+	e.To, e.Except = ownAddresses(e.To), ownAddresses(e.Except)
+	if c.kind != connectCall {
+		return s.ns.collect(s, window, e, item)
+	}
+	c.later(func() {
+		if r := s.ns.collect(s, window, e, item); r != nil {
+			c.batched(func(b *engine.Batch) { s.refuse(b, c.event.Name, parser.NoID, r) })
+		}
+	})
+	return nil
+}
+
+// ownAddresses copies addresses whose names may alias a message.
+func ownAddresses(list []Address) []Address {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].Name = strings.Clone(list[i].Name)
+	}
+	return list
+}
 
 // collectors are the batches of a namespace whose window is open, one for
 // each event, target and window.

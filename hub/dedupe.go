@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -49,8 +50,22 @@ func newDeduper(h holder) deduper {
 	return deduper{holder: h, table: dedupe.New[repeat, outcome](dedupe.DefaultLimits, h.hold)}
 }
 
-// Once runs the first call with a key, and gives its answer to the others.
-func (c *call) Once(key string, ttl time.Duration, run func()) *Refusal {
+// Once is the Action that makes calls with the same key, event and user (or
+// socket, if anonymous) one: the first runs, and until TTL after its end the others
+// get its answer. Only if Once is refused, it neither calls Run nor ends the
+// call. A second Once of one call runs at once.
+type Once struct {
+	Key string
+	TTL time.Duration
+	// Run is called, before Do returns or on any goroutine, if this call is to
+	// run: it is the first, or those before it ended without an answer to keep.
+	// The hub has suspended the call then if Do has returned. Otherwise the hub
+	// ends the call.
+	Run func()
+}
+
+func (a *Once) perform(c *call) *Refusal {
+	key, ttl, run := a.Key, a.TTL, a.Run
 	if c.first != nil { // it is the first already
 		run()
 		return nil
@@ -85,7 +100,7 @@ func asRefusal(err error) *Refusal {
 func (d *deduper) begin(c *call, key string, ttl time.Duration, run func()) (e *dedupe.Entry[repeat, outcome], first bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	k := dedupe.Key{Owner: c.socket.owner(), Event: string(c.packet.Name), Name: key}
+	k := dedupe.Key{Owner: c.socket.owner(), Event: strings.Clone(c.event.Name), Name: key}
 	e, first, err = d.table.Begin(k, ttl, time.Now())
 	if err != nil || first || !e.Running() {
 		return e, first, err
@@ -112,9 +127,9 @@ func (s *Socket) owner() dedupe.Owner {
 func (c *call) repeat(o outcome) {
 	switch {
 	case o.answered:
-		c.Ack(o.answer)
+		c.ack(o.answer)
 	case o.ignored:
-		c.Ignore()
+		c.ignore()
 	}
 	c.End(o.refusal)
 }
@@ -130,7 +145,7 @@ func (c *call) completeDedupe(r *Refusal) {
 	if r != nil {
 		f.refusal = &Refusal{Code: r.Code, Message: r.Message}
 	}
-	if f.answered || r == nil || !retryable[r.Code] && !c.Expelled() {
+	if f.answered || r == nil || !retryable[r.Code] && !c.Kicked() {
 		c.resumeAll(c.socket.ns.finish(f), func(w repeat) { w.call.repeat(f.outcome) })
 	} else if w, ok := c.socket.ns.deduper.abandon(f); ok {
 		c.resumeAll([]repeat{w}, func(w repeat) {

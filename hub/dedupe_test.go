@@ -35,56 +35,56 @@ type onces struct {
 }
 
 func (p *onces) event(c hub.Call) {
-	key, _, _ := strings.Cut(string(c.Args().JSON), ",")
+	key, _, _ := strings.Cut(string(c.Event().Args.JSON), ",")
 	key = strings.Clone(key)
-	name := strings.Clone(c.Name())
-	r := c.Once(key, time.Minute, func() {
+	name := strings.Clone(c.Event().Name)
+	r := c.Do(&hub.Once{Key: key, TTL: time.Minute, Run: func() {
 		p.ran[name+key]++
 		p.total++
 		n := p.ran[name+key]
 		switch name {
 		case "big":
-			c.Ack(args(`"` + strings.Repeat("x", 100_000) + `"`))
+			c.Do(&hub.Ack{Args: args(`"` + strings.Repeat("x", 100_000) + `"`)})
 			c.End(nil)
 		case "huge":
-			c.Ack(args(`"` + strings.Repeat("x", 1_100_000) + `"`))
+			c.Do(&hub.Ack{Args: args(`"` + strings.Repeat("x", 1_100_000) + `"`)})
 			c.End(nil)
 		case "ask":
 			c.Suspend(false)
-			c.Ask("question", args(``), 5*time.Second, func(a parser.Args, r *hub.Refusal) {
-				c.Ack(a)
+			c.Do(&hub.Ask{Event: "question", Args: args(``), Timeout: 5 * time.Second, Then: func(a parser.Args, r *hub.Refusal) {
+				c.Do(&hub.Ack{Args: a})
 				c.End(r)
-			})
+			}})
 		case "busy":
 			c.Suspend(false)
-			c.Ask("question", args(``), 5*time.Second, func(a parser.Args, r *hub.Refusal) {
+			c.Do(&hub.Ask{Event: "question", Args: args(``), Timeout: 5 * time.Second, Then: func(a parser.Args, r *hub.Refusal) {
 				if r == nil {
-					c.Ack(a)
+					c.Do(&hub.Ack{Args: a})
 				}
 				c.End(r)
-			})
+			}})
 		case "refused":
 			c.End(&hub.Refusal{Code: hub.Forbidden, Message: fmt.Sprint("no ", n)})
 		case "passing":
 			c.End(&hub.Refusal{Code: hub.Busy, Message: fmt.Sprint("busy ", n)})
 		case "both":
-			c.Ack(args(fmt.Sprint(n)))
+			c.Do(&hub.Ack{Args: args(fmt.Sprint(n))})
 			c.End(&hub.Refusal{Code: hub.Timeout, Message: "late"})
 		case "ignore":
-			c.Ignore()
+			c.Do(&hub.Ignore{})
 			c.End(nil)
 		case "panic":
 			panic("boom")
 		case "twice":
-			c.Once("other", time.Minute, func() {
-				c.Ack(args(fmt.Sprint(n)))
+			c.Do(&hub.Once{Key: "other", TTL: time.Minute, Run: func() {
+				c.Do(&hub.Ack{Args: args(fmt.Sprint(n))})
 				c.End(nil)
-			})
+			}})
 		default:
-			c.Ack(args(fmt.Sprintf(`"%s %d"`, c.Peer().ID()[:2], n)))
+			c.Do(&hub.Ack{Args: args(fmt.Sprintf(`"%s %d"`, c.Event().Socket.ID()[:2], n))})
 			c.End(nil)
 		}
-	})
+	}})
 	if r != nil {
 		c.End(r)
 	}
@@ -284,15 +284,15 @@ func TestOnceAtOnce(t *testing.T) {
 	const sockets, keys = 10, 100
 	var ran atomic.Int64
 	p := &script{event: func(c hub.Call) {
-		key := string(c.Args().JSON)
-		r := c.Once(key, time.Minute, func() {
+		key := string(c.Event().Args.JSON)
+		r := c.Do(&hub.Once{Key: key, TTL: time.Minute, Run: func() {
 			ran.Add(1)
 			c.Suspend(false)
 			go func() {
-				c.Ack(args(key))
+				c.Do(&hub.Ack{Args: args(key)})
 				c.End(nil)
 			}()
-		})
+		}})
 		if r != nil {
 			c.End(r)
 		}

@@ -31,11 +31,11 @@ func BenchmarkEvent(b *testing.B) {
 func benchmarkEvent(b *testing.B, c hub.Config) {
 	var heard atomic.Int64
 	relay := func(c hub.Call) {
-		if c.Name() == "join" {
-			c.End(c.Join(room("r")))
+		if c.Event().Name == "join" {
+			c.End(c.Do(&hub.Join{Rooms: room("r")}))
 			return
 		}
-		r := c.Emit(hub.Emission{Event: "m", Args: c.Args(), Scope: hub.ToRooms, To: room("r"), NotSelf: true})
+		r := c.Do(&hub.Emission{Event: "m", Args: c.Event().Args, Scope: hub.ToRooms, To: room("r"), NotSelf: true})
 		heard.Add(1)
 		c.End(r)
 	}

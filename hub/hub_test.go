@@ -66,40 +66,40 @@ func room(names ...string) (list []hub.Address) {
 // rooms is a policy in which clients say what happens: join, leave, and
 // events to be sent on.
 func rooms(c hub.Call) {
-	text := strings.Trim(string(c.Args().JSON), `"`)
+	text := strings.Trim(string(c.Event().Args.JSON), `"`)
 	list := strings.Split(text, ",")
 	var r *hub.Refusal
-	switch c.Name() {
+	switch c.Event().Name {
 	case "join":
-		r = c.Join(room(list...))
+		r = c.Do(&hub.Join{Rooms: room(list...)})
 	case "leave":
-		r = c.Leave(room(list...))
+		r = c.Do(&hub.Leave{Rooms: room(list...)})
 	case "all":
-		r = c.Emit(hub.Emission{Event: "m", Args: c.Args(), Scope: hub.ToAll})
+		r = c.Do(&hub.Emission{Event: "m", Args: c.Event().Args, Scope: hub.ToAll})
 	case "others":
-		r = c.Emit(hub.Emission{Event: "m", Args: c.Args(), Scope: hub.ToAll, NotSelf: true})
+		r = c.Do(&hub.Emission{Event: "m", Args: c.Event().Args, Scope: hub.ToAll, NotSelf: true})
 	case "to":
-		r = c.Emit(hub.Emission{Event: "m", Args: c.Args(), Scope: hub.ToRooms, To: room(list...)})
+		r = c.Do(&hub.Emission{Event: "m", Args: c.Event().Args, Scope: hub.ToRooms, To: room(list...)})
 	case "except":
-		r = c.Emit(hub.Emission{Event: "m", Args: c.Args(), Scope: hub.ToAll, Except: room(list...)})
+		r = c.Do(&hub.Emission{Event: "m", Args: c.Event().Args, Scope: hub.ToAll, Except: room(list...)})
 	case "socket":
-		r = c.Emit(hub.Emission{Event: "m", Args: args(`1`), Scope: hub.ToRooms, To: []hub.Address{{Kind: hub.SocketRoom, Name: text}}})
+		r = c.Do(&hub.Emission{Event: "m", Args: args(`1`), Scope: hub.ToRooms, To: []hub.Address{{Kind: hub.SocketRoom, Name: text}}})
 	case "user":
-		r = c.Emit(hub.Emission{Event: "m", Args: args(`1`), Scope: hub.ToRooms, To: []hub.Address{{Kind: hub.UserRoom, Name: text}}})
+		r = c.Do(&hub.Emission{Event: "m", Args: args(`1`), Scope: hub.ToRooms, To: []hub.Address{{Kind: hub.UserRoom, Name: text}}})
 	case "nobody":
-		r = c.Emit(hub.Emission{Event: "m", Args: args(`1`), Scope: hub.ToRooms})
+		r = c.Do(&hub.Emission{Event: "m", Args: args(`1`), Scope: hub.ToRooms})
 	}
 	c.End(r)
 }
 
 func TestConnectRuleLetsInOrRefuses(t *testing.T) {
 	p := &script{connect: func(c hub.Call) {
-		if strings.Contains(string(c.Peer().Handshake()), `"auth":{"ban":1}`) {
+		if strings.Contains(string(c.Event().Socket.Handshake()), `"auth":{"ban":1}`) {
 			c.End(&hub.Refusal{Code: hub.Invalid, Message: `no "entry"`})
 			return
 		}
-		c.Join(room("lobby"))
-		c.Emit(hub.Emission{Event: "welcome", Args: args(`{"a":1}`)})
+		c.Do(&hub.Join{Rooms: room("lobby")})
+		c.Do(&hub.Emission{Event: "welcome", Args: args(`{"a":1}`)})
 		c.End(nil)
 	}}
 	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
@@ -142,7 +142,7 @@ func TestConnectMayTake45Seconds(t *testing.T) {
 
 func TestHandshakeHidesSecrets(t *testing.T) {
 	seen := make(chan string, 1)
-	p := &script{connect: func(c hub.Call) { seen <- string(c.Peer().Handshake()); c.End(nil) }}
+	p := &script{connect: func(c hub.Call) { seen <- string(c.Event().Socket.Handshake()); c.End(nil) }}
 	conf := hub.Config{Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: p, Auth: verifier{}}, {Name: "/open", Policy: p}}}
 	serveConfig(t, conf, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.Open(wsPath+"&token=QUERY", http.Header{"Authorization": {"Bearer HEADER"}, "Cookie": {"s=COOKIE"}})
@@ -224,11 +224,11 @@ func TestRoomsAndTargets(t *testing.T) {
 // as in Node's `disconnecting`.
 func TestOwnAddressesAreTargets(t *testing.T) {
 	all := func(c hub.Call, event string) *hub.Refusal {
-		return c.Emit(hub.Emission{Event: event, Args: args(`"` + c.Peer().UserID() + `"`), Scope: hub.ToRooms, To: room(c.Peer().Rooms()...), NotSelf: true})
+		return c.Do(&hub.Emission{Event: event, Args: args(`"` + c.Event().Socket.UserID() + `"`), Scope: hub.ToRooms, To: room(c.Event().Socket.Rooms()...), NotSelf: true})
 	}
 	p := &script{
 		event: func(c hub.Call) {
-			if c.Name() == "here" {
+			if c.Event().Name == "here" {
 				c.End(all(c, "here"))
 			} else {
 				rooms(c)
@@ -291,7 +291,7 @@ func TestRoomsOfASocketAreBounded(t *testing.T) {
 
 func TestUpdateReplacesPoliciesAndNamespaces(t *testing.T) {
 	answer := func(s string) *script {
-		return &script{event: func(c hub.Call) { c.Ack(args(s)); c.End(nil) }}
+		return &script{event: func(c hub.Call) { c.Do(&hub.Ack{Args: args(s)}); c.End(nil) }}
 	}
 	config := func(p hub.Policy, names ...string) hub.Config {
 		c := hub.Config{}
@@ -325,7 +325,7 @@ func TestUpdateReplacesPoliciesAndNamespaces(t *testing.T) {
 func TestKickedSocketsCountForNothing(t *testing.T) {
 	conf := hub.Config{Namespaces: []hub.NamespaceConfig{{
 		Pattern: regexp.MustCompile(`/n\d+`),
-		Policy:  &script{event: func(c hub.Call) { c.Disconnect(false); c.End(nil) }},
+		Policy:  &script{event: func(c hub.Call) { c.Do(&hub.Disconnect{}); c.End(nil) }},
 	}}}
 	serveConfig(t, conf, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
@@ -423,7 +423,7 @@ func TestRefusedAttachmentsAreNotKept(t *testing.T) {
 func TestConnectJoinsCountRooms(t *testing.T) {
 	p := &script{connect: func(c hub.Call) {
 		for range 200 {
-			if r := c.Join(room("same")); r != nil {
+			if r := c.Do(&hub.Join{Rooms: room("same")}); r != nil {
 				c.End(r)
 				return
 			}
@@ -500,9 +500,9 @@ func TestEmptyNamespaceOfAPatternExpires(t *testing.T) {
 func TestDisconnectTellsItsReason(t *testing.T) {
 	reasons := make(chan string, 10)
 	p := &script{
-		event: func(c hub.Call) { c.Disconnect(c.Name() == "all"); c.End(nil) },
+		event: func(c hub.Call) { c.Do(&hub.Disconnect{CloseAll: c.Event().Name == "all"}); c.End(nil) },
 		disconnect: func(c hub.Call) {
-			reasons <- c.Peer().Namespace() + " " + c.Reason()
+			reasons <- c.Event().Namespace + " " + c.Event().Reason
 			c.End(nil)
 		},
 	}
@@ -535,8 +535,8 @@ func TestDisconnectTellsItsReason(t *testing.T) {
 
 func TestRoomsOnDisconnect(t *testing.T) {
 	p := &script{event: rooms, disconnect: func(c hub.Call) {
-		names := c.Peer().Rooms()
-		c.Emit(hub.Emission{Event: "left", Args: args(`"` + c.Peer().ID() + `"`), Scope: hub.ToRooms, To: room(names[1:]...), NotSelf: true})
+		names := c.Event().Socket.Rooms()
+		c.Do(&hub.Emission{Event: "left", Args: args(`"` + c.Event().Socket.ID() + `"`), Scope: hub.ToRooms, To: room(names[1:]...), NotSelf: true})
 		c.End(nil)
 	}}
 	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
@@ -595,7 +595,7 @@ func TestIdentityDecidesWhoGetsIn(t *testing.T) {
 
 func TestAttachmentsComeBackAsTheyWere(t *testing.T) {
 	p := &script{event: func(c hub.Call) {
-		c.End(c.Emit(hub.Emission{Event: "back", Args: c.Args()}))
+		c.End(c.Do(&hub.Emission{Event: "back", Args: c.Event().Args}))
 	}}
 	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)

@@ -109,7 +109,7 @@ func (s *Socket) refresh(b *engine.Batch, c *call) {
 		c.packet.Args.JSON = emptyObject
 	}
 	c.of(s, refreshCall)
-	old := c.peer.identity
+	old := c.view.identity
 	a, r := s.mayRefresh(old, payload)
 	if r != nil {
 		s.refuseRefresh(b, c, r)
@@ -120,7 +120,7 @@ func (s *Socket) refresh(b *engine.Batch, c *call) {
 			s.refuseRefresh(b, c, r)
 			return
 		}
-		c.peer.identity = id
+		c.view.identity = id
 		s.enter(b, c)
 	})
 }

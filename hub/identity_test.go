@@ -118,23 +118,23 @@ func TestNothingRunsAfterExpulsion(t *testing.T) {
 	p := newDiary()
 	note := p.event
 	p.disconnect = func(c hub.Call) {
-		if c.Expelled() {
+		if c.Kicked() {
 			t.Error("on disconnect has nothing to do")
 		}
-		p.notes <- "disconnect " + c.Reason()
+		p.notes <- "disconnect " + c.Event().Reason
 		c.End(nil)
 	}
 	p.event = func(c hub.Call) {
-		switch c.Name() {
+		switch c.Event().Name {
 		case "hold":
 			c.Suspend(true)
 			held <- c
 		case "ask":
 			c.Suspend(false)
-			c.Ask("q", args(``), time.Minute, func(_ parser.Args, r *hub.Refusal) {
+			c.Do(&hub.Ask{Event: "q", Args: args(``), Timeout: time.Minute, Then: func(_ parser.Args, r *hub.Refusal) {
 				refused <- r.Message
 				c.End(r)
-			})
+			}})
 		default:
 			note(c)
 		}
@@ -151,7 +151,7 @@ func TestNothingRunsAfterExpulsion(t *testing.T) {
 				c.Send(`42["hold"]`)
 				c.Send(`42["next"]`)
 				call := <-held
-				if call.Expelled() {
+				if call.Kicked() {
 					t.Error("expelled at once")
 				}
 				expel(h)
@@ -159,7 +159,7 @@ func TestNothingRunsAfterExpulsion(t *testing.T) {
 				if got := <-refused; got != "Disconnected" {
 					t.Error(got)
 				}
-				if !call.Expelled() {
+				if !call.Kicked() {
 					t.Error("not expelled")
 				}
 				call.End(nil)
@@ -179,15 +179,15 @@ func TestAuthRefreshReplacesTheTokenOnly(t *testing.T) {
 	p := newDiary()
 	note := p.event
 	p.event = func(c hub.Call) {
-		switch c.Name() {
+		switch c.Event().Name {
 		case "join":
-			c.End(c.Join(room("lobby")))
+			c.End(c.Do(&hub.Join{Rooms: room("lobby")}))
 		case "rooms":
-			c.Ack(args(fmt.Sprintf("%q", strings.Join(c.Peer().Rooms(), " "))))
+			c.Do(&hub.Ack{Args: args(fmt.Sprintf("%q", strings.Join(c.Event().Socket.Rooms(), " ")))})
 			c.End(nil)
 		default:
-			if c.Name() == "auth-refresh" {
-				p.notes <- "args " + string(c.Args().JSON)
+			if c.Event().Name == "auth-refresh" {
+				p.notes <- "args " + string(c.Event().Args.JSON)
 			}
 			note(c)
 		}
@@ -305,7 +305,7 @@ func TestRuleKeepsItsUser(t *testing.T) {
 	p := newDiary()
 	note := p.event
 	p.event = func(c hub.Call) {
-		if c.Name() != "hold" {
+		if c.Event().Name != "hold" {
 			note(c)
 			return
 		}
@@ -324,7 +324,7 @@ func TestRuleKeepsItsUser(t *testing.T) {
 		c.Send(`425["y"]`)
 		synctest.Wait()
 		call := <-held
-		if got := string(call.Peer().User()); got != `{"id":"ann","n":0}` {
+		if got := string(call.Event().Socket.User()); got != `{"id":"ann","n":0}` {
 			t.Errorf("user after the refresh: %s", got)
 		}
 		call.End(nil)
@@ -363,8 +363,8 @@ func TestAuthRefreshAbandoned(t *testing.T) {
 // detector.
 func TestIdentityMayChangeAtAnyTime(t *testing.T) {
 	serveMint(t, &script{event: func(c hub.Call) {
-		c.Peer().User()
-		c.Emit(hub.Emission{Event: "m", Args: args(`1`), Scope: hub.ToRooms, To: []hub.Address{{Kind: hub.UserRoom, Name: c.Peer().UserID()}}})
+		c.Event().Socket.User()
+		c.Do(&hub.Emission{Event: "m", Args: args(`1`), Scope: hub.ToRooms, To: []hub.Address{{Kind: hub.UserRoom, Name: c.Event().Socket.UserID()}}})
 		c.End(nil)
 	}}, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		var wg sync.WaitGroup

@@ -24,11 +24,11 @@ func (s *Socket) enter(b *engine.Batch, c *call) {
 		s.drain(b, c)
 		return
 	}
-	size := c.packet.Args.Len()
+	size := c.event.Args.Len()
 	conf := s.ns.hub.config.Load()
 	if c.kind == eventCall && (len(s.waiting) >= conf.WaitingEvents || s.bytes+size > conf.WaitingBytes) {
 		s.mu.Unlock()
-		s.refuse(b, c.Name(), c.packet.ID, &Refusal{Code: Busy, Message: "Too many events are waiting"})
+		s.refuse(b, c.event.Name, c.packet.ID, &Refusal{Code: Busy, Message: "Too many events are waiting"})
 		c.free()
 		return
 	}
@@ -53,12 +53,12 @@ func (s *Socket) next() *call {
 	for len(s.waiting) > 0 {
 		c := s.waiting[0]
 		s.waiting = s.waiting[1:]
-		size := c.packet.Args.Len()
+		size := c.event.Args.Len()
 		s.bytes -= size
 		s.ns.hub.engine.Hold(budget.Waiting, -size-eventCost)
 		if s.standing != expelled || c.kind == disconnectCall {
-			if c.peer.identity == nil { // it came before the client was known
-				c.peer.identity = s.identity.Load()
+			if c.view.identity == nil { // it came before the client was known
+				c.view.identity = s.identity.Load()
 			}
 			return c
 		}

@@ -8,7 +8,7 @@ import (
 // What things that clients make many of take beside their texts, in bytes,
 // about.
 const (
-	eventCost    = 300 // an event that waits, or whose rule does
+	eventCost    = 400 // an event that waits, or whose rule does
 	roomCost     = 250
 	memberCost   = 80 // a socket's being in a room
 	batchCost    = 300

@@ -21,19 +21,19 @@ func TestWhatTheHubKeepsIsCounted(t *testing.T) {
 	m := new(budget.Memory)
 	suspended := make(chan hub.Call, 10)
 	p := &script{event: func(c hub.Call) {
-		switch c.Name() {
+		switch c.Event().Name {
 		case "wait":
 			c.Suspend(true)
 			suspended <- c
 		case "ask":
 			c.Suspend(false)
-			c.Ask("question", args("1"), time.Minute, func(_ parser.Args, r *hub.Refusal) { c.End(r) })
+			c.Do(&hub.Ask{Event: "question", Args: args("1"), Timeout: time.Minute, Then: func(_ parser.Args, r *hub.Refusal) { c.End(r) }})
 		case "ask with variables":
 			c.Suspend(false)
 			c.Keep(5000)
-			c.Ask("question", args("1"), time.Minute, func(_ parser.Args, r *hub.Refusal) { c.End(r) })
+			c.Do(&hub.Ask{Event: "question", Args: args("1"), Timeout: time.Minute, Then: func(_ parser.Args, r *hub.Refusal) { c.End(r) }})
 		case "collect":
-			c.End(c.Batch(time.Second, hub.Emission{Event: "all", Args: c.Args(), Scope: hub.ToAll}))
+			c.End(c.Do(&hub.Batch{Window: time.Second, Emission: hub.Emission{Event: "all", Args: c.Event().Args, Scope: hub.ToAll}}))
 		default:
 			c.End(nil)
 		}
@@ -98,34 +98,34 @@ func TestWhatTheHubKeepsIsCounted(t *testing.T) {
 func hoarding(suspended chan hub.Call) *script {
 	return &script{event: func(c hub.Call) {
 		var r *hub.Refusal
-		switch c.Name() {
+		switch c.Event().Name {
 		case "join":
-			r = c.Join(room(strings.Split(strings.Trim(string(c.Args().JSON), `"`), ",")...))
+			r = c.Do(&hub.Join{Rooms: room(strings.Split(strings.Trim(string(c.Event().Args.JSON), `"`), ",")...)})
 		case "set":
-			r = c.Set("k", c.Args().JSON)
+			r = c.Do(&hub.Set{Key: "k", Value: c.Event().Args.JSON})
 		case "once":
-			r = c.Once("key", time.Minute, func() { c.Ack(c.Args()); c.End(nil) })
+			r = c.Do(&hub.Once{Key: "key", TTL: time.Minute, Run: func() { c.Do(&hub.Ack{Args: c.Event().Args}); c.End(nil) }})
 			if r == nil {
 				return
 			}
 		case "first": // and those with its key wait
-			r = c.Once("waits", time.Minute, func() { c.Suspend(false); suspended <- c })
+			r = c.Do(&hub.Once{Key: "waits", TTL: time.Minute, Run: func() { c.Suspend(false); suspended <- c }})
 			if r == nil {
 				return
 			}
 		case "typing":
-			r = c.Typing(true, hub.Address{Name: "r1"}, c.Args())
+			r = c.Do(&hub.Typing{Room: hub.Address{Name: "r1"}, Payload: c.Event().Args})
 		case "appear":
-			r = c.Appear(strings.Trim(string(c.Args().JSON), `"`))
+			r = c.Do(&hub.Appear{User: strings.Trim(string(c.Event().Args.JSON), `"`)})
 		case "collect":
-			r = c.Batch(time.Second, hub.Emission{Event: "all", Args: c.Args(), Scope: hub.ToAll})
+			r = c.Do(&hub.Batch{Window: time.Second, Emission: hub.Emission{Event: "all", Args: c.Event().Args, Scope: hub.ToAll}})
 		case "wait":
 			c.Suspend(true)
 			suspended <- c
 			return
 		case "ask":
 			c.Suspend(false)
-			c.Ask("question", args("1"), time.Minute, func(_ parser.Args, r *hub.Refusal) { c.End(r) })
+			c.Do(&hub.Ask{Event: "question", Args: args("1"), Timeout: time.Minute, Then: func(_ parser.Args, r *hub.Refusal) { c.End(r) }})
 			return
 		}
 		c.End(r)

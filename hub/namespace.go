@@ -2,7 +2,6 @@ package hub
 
 import (
 	"cmp"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -197,58 +196,6 @@ func (n *Namespace) close() {
 
 // join adds s to rooms, which its client has chosen or not; it stops at the first
 // that does not fit.
-func (n *Namespace) join(s *Socket, rooms []Address, chosen bool) *Refusal {
-	limit := n.roomsPerSocket()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, a := range rooms {
-		if !s.joined {
-			return nil
-		}
-		if s.inLocked(n.rooms[a.Name]) {
-			if !chosen {
-				s.noteJoinLocked(a.Name, false) // it is in it by that right from now on
-			}
-			continue
-		}
-		if s.plainRoomsLocked() >= limit {
-			return crowdedSocket(limit)
-		}
-		n.joinLocked(s, a.Name, chosen)
-	}
-	return nil
-}
-
-func crowdedSocket(limit int) *Refusal {
-	return &Refusal{Code: Limit, Message: fmt.Sprintf("Too many rooms: at most %d", limit)}
-}
-
-// joinLocked adds s to a room that it is not in.
-func (n *Namespace) joinLocked(s *Socket, room string, chosen bool) {
-	r := indexed(n.rooms, room, Room)
-	addMember(r, s)
-	n.index.hold(memberCost)
-	if len(r.members) == 1 {
-		n.index.hold(roomCost + len(r.name))
-	}
-	s.noteJoinLocked(r.name, chosen)
-	n.entered(s, r.name)
-	n.arrived(s, r.name)
-}
-
-func (n *Namespace) leave(s *Socket, rooms []Address) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, a := range rooms {
-		r := n.rooms[a.Name]
-		if i := s.roomIndexLocked(r); i >= 0 {
-			n.departed(s, r.name, time.Time{}, 0)
-			s.noteLeaveLocked(r.name)
-			n.removeMemberLocked(s, i)
-		}
-	}
-}
-
 // indexed returns the room called name in index, made on the spot.
 func indexed(index map[string]*room, name string, kind AddressKind) *room {
 	r := index[name]

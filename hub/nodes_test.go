@@ -88,15 +88,15 @@ func TestNodesShareRoomsUsersAndSockets(t *testing.T) {
 // broadcast leaves the socket out that its own connection has there.
 func TestEmissionsToAnotherNamespace(t *testing.T) {
 	of := func(c hub.Call) {
-		e := hub.Emission{Event: c.Name(), Args: c.Args(), Scope: hub.ToRooms, Namespace: "/chat"}
-		switch c.Name() {
+		e := hub.Emission{Event: c.Event().Name, Args: c.Event().Args, Scope: hub.ToRooms, Namespace: "/chat"}
+		switch c.Event().Name {
 		case "join":
 			rooms(c)
 			return
 		case "room", "other":
 			e.To = room("r")
 		case "mine":
-			e.To = room(c.Peer().Rooms()...)
+			e.To = room(c.Event().Socket.Rooms()...)
 		case "all":
 			e.Scope = hub.ToAll
 			e.Except = room("quiet")
@@ -105,8 +105,8 @@ func TestEmissionsToAnotherNamespace(t *testing.T) {
 		case "own":
 			e.To, e.Namespace = room("r"), "/"
 		}
-		e.NotSelf = c.Name() == "other" || c.Name() == "own"
-		c.End(c.Emit(e))
+		e.NotSelf = c.Event().Name == "other" || c.Event().Name == "own"
+		c.End(c.Do(&e))
 	}
 	synctest.Test(t, func(t *testing.T) {
 		bus := broker.NewMemory()

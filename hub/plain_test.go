@@ -60,15 +60,15 @@ func TestPlainWrongMember(t *testing.T) {
 		Engine: engine.Config{Plain: true},
 		Namespaces: []hub.NamespaceConfig{
 			{Name: "/", Policy: &script{event: func(c hub.Call) {
-				if c.Name() != "ask" {
+				if c.Event().Name != "ask" {
 					rooms(c)
 					return
 				}
 				c.Suspend(false)
-				c.Ask("question", parser.Args{}, time.Second, func(_ parser.Args, r *hub.Refusal) {
+				c.Do(&hub.Ask{Event: "question", Args: parser.Args{}, Timeout: time.Second, Then: func(_ parser.Args, r *hub.Refusal) {
 					asked <- r.Error()
 					c.End(nil)
-				})
+				}})
 			}}},
 			{Name: "/chat", Policy: &script{event: rooms}},
 		},

@@ -113,17 +113,12 @@ func (h *Hub) settle(n *Namespace) {
 	h.presence.Expire(n.name, time.Now().Add(forever), func(string, string) {})
 }
 
-// LastSeen is when the user's last socket left.
-func (c *call) LastSeen(user string) int64 {
-	at := c.socket.ns.hub.presence.LastSeen(c.socket.ns.name, user, time.Now())
-	if at.IsZero() {
-		return 0
-	}
-	return at.UnixMilli()
-}
+// Appear is the Action of making an anonymous socket count as a user in presence,
+// and nowhere else. It is refused where there is an Authenticator; for a socket
+// that has an identity it does nothing.
+type Appear struct{ User string }
 
-// Appear makes an anonymous socket count as a user.
-func (c *call) Appear(user string) *Refusal {
+func (a *Appear) perform(c *call) *Refusal {
 	s := c.socket
 	switch {
 	case s.UserID() != "":
@@ -131,10 +126,10 @@ func (c *call) Appear(user string) *Refusal {
 	case s.ns.spec.Load().Auth != nil:
 		return &Refusal{Code: Forbidden, Message: "Log in to appear"}
 	}
-	if r := CheckUserID(user); r != nil {
+	if r := CheckUserID(a.User); r != nil {
 		return r
 	}
-	user = strings.Clone(user)
+	user := strings.Clone(a.User)
 	c.later(func() { s.ns.appear(s, user) })
 	return nil
 }

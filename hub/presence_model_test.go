@@ -18,14 +18,14 @@ import (
 
 // presencePolicy lets clients join, leave, appear and ask who is there.
 func presencePolicy(c hub.Call) {
-	text := strings.Trim(string(c.Args().JSON), `"`)
-	switch c.Name() {
+	text := strings.Trim(string(c.Event().Args.JSON), `"`)
+	switch c.Event().Name {
 	case "appear":
-		c.End(c.Appear(text))
+		c.End(c.Do(&hub.Appear{User: text}))
 	case "who":
-		who := map[string]any{"online": c.Online(), "room": c.Members(hub.Address{Name: "told"}), "secret": c.Members(hub.Address{Name: "secret"})}
+		who := map[string]any{"online": c.Directory().Online(), "room": c.Directory().Members(hub.Address{Name: "told"}), "secret": c.Directory().Members(hub.Address{Name: "secret"})}
 		out, _ := json.Marshal(who)
-		c.Ack(args(string(out)))
+		c.Do(&hub.Ack{Args: args(string(out))})
 		c.End(nil)
 	default:
 		rooms(c)

@@ -17,12 +17,24 @@ type bucket struct {
 // errorBucket is that of error events. Rules name theirs after an event.
 const errorBucket = ""
 
-// Take takes a token of one of the socket's buckets.
-func (c *call) Take(name string, every time.Duration, burst int) bool {
+// Take is the Action of taking a token from one of the socket's buckets. It is
+// refused RATE_LIMITED if the bucket is empty.
+type Take struct {
+	Bucket string        // its name, from the configuration: it lives as long as the socket
+	Every  time.Duration // the bucket gets a token
+	Burst  int           // tokens that it holds at most
+}
+
+var errTooOften = &Refusal{Code: RateLimited, Message: "Too many requests"}
+
+func (a *Take) perform(c *call) *Refusal {
 	s := c.socket
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.bucketLocked(name).take(time.Now(), every, burst)
+	if !s.bucketLocked(a.Bucket).take(time.Now(), a.Every, a.Burst) {
+		return errTooOften
+	}
+	return nil
 }
 
 func (s *Socket) copyBuckets() []bucket {

@@ -14,8 +14,8 @@ import (
 // once, from the bucket that bears their name.
 func takes(every time.Duration, burst int) *script {
 	return &script{event: func(c hub.Call) {
-		bucket := map[string]string{"a": "a", "b": "b"}[c.Name()] // never the client's own bytes
-		c.Ack(args(fmt.Sprint(c.Take(bucket, every, burst))))
+		bucket := map[string]string{"a": "a", "b": "b"}[c.Event().Name] // never the client's own bytes
+		c.Do(&hub.Ack{Args: args(fmt.Sprint(c.Do(&hub.Take{Bucket: bucket, Every: every, Burst: burst}) == nil))})
 		c.End(nil)
 	}}
 }

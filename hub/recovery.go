@@ -46,7 +46,7 @@ type RecoveryConfig struct {
 
 // A RoomGuard is a Policy that has a say when a socket finds its rooms again.
 type RoomGuard interface {
-	// AllowsRoom is asked for each room that JoinChosen joined, before Connect.
+	// AllowsRoom is asked for each room of a Join that was Chosen, before Connect.
 	AllowsRoom(c Call, room string) bool
 }
 

@@ -49,7 +49,7 @@ func (k *keeper) note(what string) {
 }
 
 func (k *keeper) Connect(c hub.Call) {
-	k.note(fmt.Sprintf("connect %v %s in %q", c.Peer().Recovered(), c.Peer().Data(), c.Peer().Rooms()[1:]))
+	k.note(fmt.Sprintf("connect %v %s in %q", c.Event().Socket.Recovered(), c.Event().Socket.Data(), c.Event().Socket.Rooms()[1:]))
 	k.mu.Lock()
 	if k.waits {
 		k.waiting = c
@@ -66,9 +66,9 @@ func (k *keeper) Connect(c hub.Call) {
 }
 
 func (k *keeper) Disconnect(c hub.Call) {
-	k.note("disconnect " + c.Reason())
+	k.note("disconnect " + c.Event().Reason)
 	if k.farewell != "" {
-		c.Emit(hub.Emission{Event: "news", Args: args(`"` + k.farewell + `"`), Scope: hub.ToAll})
+		c.Do(&hub.Emission{Event: "news", Args: args(`"` + k.farewell + `"`), Scope: hub.ToAll})
 	}
 	c.End(nil)
 }
@@ -77,38 +77,38 @@ func (k *keeper) AllowsRoom(_ hub.Call, room string) bool { return room != k.ban
 
 func (k *keeper) Event(c hub.Call) {
 	var list []string
-	if err := json.Unmarshal([]byte("["+string(c.Args().JSON)+"]"), &list); err != nil {
+	if err := json.Unmarshal([]byte("["+string(c.Event().Args.JSON)+"]"), &list); err != nil {
 		c.End(&hub.Refusal{Code: hub.Invalid, Message: err.Error()})
 		return
 	}
 	var r *hub.Refusal
-	switch c.Name() {
+	switch c.Event().Name {
 	case "join":
-		r = c.JoinChosen([]hub.Address{{Name: list[0]}})
+		r = c.Do(&hub.Join{Rooms: []hub.Address{{Name: list[0]}}, Chosen: true})
 	case "assign": // by the server
-		r = c.Join([]hub.Address{{Name: list[0]}})
+		r = c.Do(&hub.Join{Rooms: []hub.Address{{Name: list[0]}}})
 	case "rate":
-		if !c.Take("rate", time.Hour, 1) {
+		if c.Do(&hub.Take{Bucket: "rate", Every: time.Hour, Burst: 1}) != nil {
 			r = &hub.Refusal{Code: hub.RateLimited, Message: "Too often"}
 		}
 	case "leave":
-		r = c.Leave([]hub.Address{{Name: list[0]}})
+		r = c.Do(&hub.Leave{Rooms: []hub.Address{{Name: list[0]}}})
 	case "set":
-		r = c.Set("name", []byte(`"`+list[0]+`"`))
+		r = c.Do(&hub.Set{Key: "name", Value: []byte(`"` + list[0] + `"`)})
 	case "all": // text
-		r = c.Emit(hub.Emission{Event: "news", Args: args(`"` + list[0] + `"`), Scope: hub.ToAll})
+		r = c.Do(&hub.Emission{Event: "news", Args: args(`"` + list[0] + `"`), Scope: hub.ToAll})
 	case "others":
-		r = c.Emit(hub.Emission{Event: "news", Args: args(`"` + list[0] + `"`), Scope: hub.ToAll, NotSelf: true})
+		r = c.Do(&hub.Emission{Event: "news", Args: args(`"` + list[0] + `"`), Scope: hub.ToAll, NotSelf: true})
 	case "hint":
-		r = c.Emit(hub.Emission{Event: "hint", Scope: hub.ToAll, Volatile: true})
+		r = c.Do(&hub.Emission{Event: "hint", Scope: hub.ToAll, Volatile: true})
 	case "to": // room, text
-		r = c.Emit(hub.Emission{Event: "news", Args: args(`"` + list[1] + `"`), Scope: hub.ToRooms, To: []hub.Address{{Name: list[0]}}})
+		r = c.Do(&hub.Emission{Event: "news", Args: args(`"` + list[1] + `"`), Scope: hub.ToRooms, To: []hub.Address{{Name: list[0]}}})
 	case "others-to":
-		r = c.Emit(hub.Emission{Event: "news", Args: args(`"` + list[1] + `"`), Scope: hub.ToRooms, To: []hub.Address{{Name: list[0]}}, NotSelf: true})
+		r = c.Do(&hub.Emission{Event: "news", Args: args(`"` + list[1] + `"`), Scope: hub.ToRooms, To: []hub.Address{{Name: list[0]}}, NotSelf: true})
 	case "private": // socket id, text
-		r = c.Emit(hub.Emission{Event: "news", Args: args(`"` + list[1] + `"`), Scope: hub.ToRooms, To: []hub.Address{{Kind: hub.SocketRoom, Name: list[0]}}})
+		r = c.Do(&hub.Emission{Event: "news", Args: args(`"` + list[1] + `"`), Scope: hub.ToRooms, To: []hub.Address{{Kind: hub.SocketRoom, Name: list[0]}}})
 	case "except": // room, text
-		r = c.Emit(hub.Emission{Event: "news", Args: args(`"` + list[1] + `"`), Scope: hub.ToAll, Except: []hub.Address{{Name: list[0]}}})
+		r = c.Do(&hub.Emission{Event: "news", Args: args(`"` + list[1] + `"`), Scope: hub.ToAll, Except: []hub.Address{{Name: list[0]}}})
 	}
 	c.End(r)
 }

@@ -56,14 +56,14 @@ func (l *logbook) refusals(t *testing.T) (lines []map[string]string) {
 func TestRefusalsAreLogged(t *testing.T) {
 	p := &script{
 		connect: func(c hub.Call) {
-			if strings.Contains(string(c.Peer().Handshake()), "banned") {
+			if strings.Contains(string(c.Event().Socket.Handshake()), "banned") {
 				c.End(&hub.Refusal{Code: hub.Forbidden, Message: "You are banned", Rule: "Caddyfile:3"})
 				return
 			}
 			c.End(nil)
 		},
 		event: func(c hub.Call) {
-			if c.Name() == "panic" {
+			if c.Event().Name == "panic" {
 				panic("boom")
 			}
 			c.End(&hub.Refusal{Code: hub.Invalid, Message: "no", Cause: errors.New("inside"), Rule: "Caddyfile:7"})

@@ -55,14 +55,6 @@ const (
 	expelled                 // none: the server disconnected it, or never let it in
 )
 
-// ask is an event that a rule sent and whose acknowledgement it waits for.
-type ask struct {
-	call  *call
-	size  int         // of the event whose rule waits, in bytes
-	timer *time.Timer // nil until the question is on its way; guarded by Socket.mu
-	then  func(parser.Args, *Refusal)
-}
-
 func (s *Socket) client() *client          { return s.via.Load() }
 func (s *Socket) session() *engine.Session { return s.via.Load().session }
 
@@ -177,6 +169,16 @@ func (s *Socket) plainRoomsLocked() int {
 	return n
 }
 
+// Set is the Action of storing a value as socket.data[Key].
+type Set struct {
+	Key   string
+	Value []byte // one JSON value without binary; it must not change any more
+}
+
+func (a *Set) perform(c *call) *Refusal {
+	return c.socket.setData(a.Key, a.Value, c.socket.ns.hub.config.Load().DataBytes)
+}
+
 // setData stores value under key.
 func (s *Socket) setData(key string, value []byte, limit int) *Refusal {
 	s.mu.Lock()
@@ -258,6 +260,26 @@ func (s *Socket) mayReport() bool {
 	return s.bucketLocked(errorBucket).take(time.Now(), time.Second, 1)
 }
 
+// Disconnect is the Action of removing the socket from the namespace. It takes
+// effect at once, but the call goes on.
+type Disconnect struct {
+	CloseAll bool // the whole connection is closed
+}
+
+func (a *Disconnect) perform(c *call) *Refusal {
+	s, all := c.socket, a.CloseAll
+	c.later(func() {
+		c.batched(func(b *engine.Batch) {
+			if all {
+				s.client().disconnectAll(b)
+			} else {
+				s.kick(b)
+			}
+		})
+	})
+	return nil
+}
+
 // kick disconnects the socket: the client is told and does not come back by
 // itself.
 func (s *Socket) kick(b *engine.Batch) {
@@ -311,75 +333,6 @@ func (s *Socket) leave(b *engine.Batch, reason string) {
 func (s *Socket) notifyDisconnect(b *engine.Batch, reason string) {
 	s.ns.deduper.forget(s)
 	c := newCall(s, disconnectCall)
-	c.reason = reason
+	c.event.Reason = reason
 	s.enter(b, c)
-}
-
-// addAsk remembers a question under a new acknowledgement id. The events whose
-// rules wait are kept: their bytes are limited as those of waiting events are.
-func (s *Socket) addAsk(a *ask) (id int64, r *Refusal) {
-	conf := s.ns.hub.config.Load()
-	a.size = a.call.size()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.standing != present:
-		return 0, &Refusal{Code: Timeout, Message: "Disconnected"}
-	case len(s.asks) >= conf.PendingAsks, len(s.asks) > 0 && s.asked+a.size > conf.WaitingBytes:
-		return 0, &Refusal{Code: Limit, Message: "Too many unanswered questions"}
-	}
-	if s.asks == nil {
-		s.asks = map[int64]*ask{}
-	}
-	id = s.ns.ackIDs.Add(1) - 1
-	s.asks[id] = a
-	s.asked += a.size
-	s.ns.hub.engine.Hold(budget.Waiting, a.size+eventCost)
-	return id, nil
-}
-
-// startAsk begins to wait for the answer, unless it is there already.
-func (s *Socket) startAsk(id int64, timeout time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a := s.asks[id]; a != nil {
-		a.timer = time.AfterFunc(timeout, func() { s.ns.hub.guard("ask", s.session(), func() { s.expireAsk(id) }) })
-	}
-}
-
-func (s *Socket) expireAsk(id int64) {
-	if a := s.takeAsk(id); a != nil {
-		b := engine.NewBatch()
-		defer b.Flush()
-		a.finish(b, parser.Args{}, &Refusal{Code: Timeout, Message: "No answer in time"})
-	}
-}
-
-// takeAsk returns the question with that id, once.
-func (s *Socket) takeAsk(id int64) *ask {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.asks[id]
-	if a == nil {
-		return nil
-	}
-	delete(s.asks, id)
-	s.asked -= a.size
-	s.ns.hub.engine.Hold(budget.Waiting, -a.size-eventCost)
-	if a.timer != nil {
-		a.timer.Stop()
-	}
-	return a
-}
-
-// answerAsk finishes the question with that id, if there is one.
-func (s *Socket) answerAsk(b *engine.Batch, id int64, answer parser.Args, r *Refusal) {
-	if a := s.takeAsk(id); a != nil {
-		a.finish(b, answer, r)
-	}
-}
-
-// finish goes on with the rule that asked.
-func (a *ask) finish(b *engine.Batch, answer parser.Args, r *Refusal) {
-	a.call.resume(b, func() { a.then(answer, r) })
 }

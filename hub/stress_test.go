@@ -16,16 +16,16 @@ import (
 func TestEachSendersEventsArriveOnceInOrder(t *testing.T) {
 	const senders, receivers, churners, messages = 4, 8, 4, 150
 	event := func(c hub.Call) {
-		switch c.Name() {
+		switch c.Event().Name {
 		case "join":
-			c.End(c.Join(room("a")))
+			c.End(c.Do(&hub.Join{Rooms: room("a")}))
 		case "leave":
-			c.End(c.Leave(room("a")))
+			c.End(c.Do(&hub.Leave{Rooms: room("a")}))
 		case "kick":
-			c.Disconnect(false)
+			c.Do(&hub.Disconnect{})
 			c.End(nil)
 		default:
-			c.End(c.Emit(hub.Emission{Event: "m", Args: c.Args(), Scope: hub.ToRooms, To: room("a")}))
+			c.End(c.Do(&hub.Emission{Event: "m", Args: c.Event().Args, Scope: hub.ToRooms, To: room("a")}))
 		}
 	}
 	conf := func() hub.Config {

@@ -16,7 +16,7 @@ const (
 	userStoppedTyping = "user-stopped-typing"
 )
 
-// TypingEvents are the events that Call.Typing sends.
+// TypingEvents are the events that Typing sends.
 var TypingEvents = []string{userTyping, userStoppedTyping}
 
 // typists is what a namespace knows of the sockets that are typing.
@@ -34,20 +34,32 @@ func (ts *typists) init(h holder) { ts.table = typing.New[*Socket, parser.Args](
 
 var errNotInRoom = &Refusal{Code: Forbidden, Message: "Not in this room"}
 
-// Typing starts or stops to type in a room.
-func (c *call) Typing(start bool, room Address, a parser.Args) (r *Refusal) {
-	if r := checkRooms([]Address{room}); r != nil {
+// Typing is the Action of starting or stopping to type in a plain room. Starting
+// sends user-typing with Payload to the others in the room, if the socket was not
+// typing there or the last one was sent at least a second ago; stopping sends
+// user-stopped-typing, if the socket was typing. The hub sends that as well when
+// the socket leaves or has not started again for 5 s. The action is refused
+// FORBIDDEN unless the socket is in the room.
+type Typing struct {
+	Stop    bool
+	Room    Address
+	Payload parser.Args // of a start
+}
+
+func (a *Typing) perform(c *call) (r *Refusal) {
+	room := []Address{a.Room}
+	if r := checkRooms(room); r != nil {
 		return r
 	}
 	s := c.socket
-	if !start {
-		if !s.InRoom(room) {
+	if a.Stop {
+		if !s.InRoom(a.Room) {
 			return errNotInRoom
 		}
-		c.stopTyping([]Address{room})
+		c.stopTyping(room)
 		return nil
 	}
-	c.batched(func(b *engine.Batch) { r = s.ns.startTyping(b, s, room.Name, a) })
+	c.batched(func(b *engine.Batch) { r = s.ns.startTyping(b, s, a.Room.Name, a.Payload) })
 	return r
 }
 

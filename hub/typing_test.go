@@ -14,12 +14,12 @@ import (
 )
 
 func typing(c hub.Call) {
-	room := hub.Address{Name: strings.Trim(string(c.Args().JSON), `"`)}
-	switch c.Name() {
+	room := hub.Address{Name: strings.Trim(string(c.Event().Args.JSON), `"`)}
+	switch c.Event().Name {
 	case "start":
-		c.End(c.Typing(true, room, args(`{"userId":"x"}`)))
+		c.End(c.Do(&hub.Typing{Room: room, Payload: args(`{"userId":"x"}`)}))
 	case "stop":
-		c.End(c.Typing(false, room, args("")))
+		c.End(c.Do(&hub.Typing{Stop: true, Room: room}))
 	default:
 		rooms(c)
 	}
@@ -178,7 +178,7 @@ func TestTypingAcrossNodes(t *testing.T) {
 // twice within a second, and an end at last.
 func TestTypingNeverEndsTwice(t *testing.T) {
 	p := &script{event: func(c hub.Call) {
-		if c.Name() != "start" && c.Name() != "stop" {
+		if c.Event().Name != "start" && c.Event().Name != "stop" {
 			typing(c)
 			return
 		}

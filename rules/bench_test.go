@@ -3,12 +3,10 @@ package rules_test
 import (
 	"runtime/debug"
 	"testing"
-	"time"
 
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/internal/hubtest"
 	"github.com/caddy-realtime/realtime/internal/testenv"
-	"github.com/caddy-realtime/realtime/parser"
 	"github.com/caddy-realtime/realtime/rules"
 )
 
@@ -19,16 +17,20 @@ type nullCall struct {
 	acks    int
 }
 
-func (c *nullCall) Peer() hub.Peer                                 { return &c.peer }
-func (c *nullCall) JoinChosen([]hub.Address) *hub.Refusal          { return nil }
-func (c *nullCall) Join([]hub.Address) *hub.Refusal                { return nil }
-func (c *nullCall) Leave([]hub.Address) *hub.Refusal               { return nil }
-func (c *nullCall) Emit(hub.Emission) *hub.Refusal                 { return nil }
-func (c *nullCall) Batch(time.Duration, hub.Emission) *hub.Refusal { return nil }
-func (c *nullCall) Take(string, time.Duration, int) bool           { return !c.limit }
-func (c *nullCall) Ack(parser.Args)                                { c.acks++ }
-func (c *nullCall) Set(string, []byte) *hub.Refusal                { return nil }
-func (c *nullCall) End(r *hub.Refusal)                             { c.refused = r }
+var errEmpty = &hub.Refusal{Code: hub.RateLimited, Message: "Empty"}
+
+func (c *nullCall) Do(a hub.Action) *hub.Refusal {
+	switch a.(type) {
+	case *hub.Take:
+		if c.limit {
+			return errEmpty
+		}
+	case *hub.Ack:
+		c.acks++
+	}
+	return nil
+}
+func (c *nullCall) End(r *hub.Refusal) { c.refused = r }
 
 const message = `{"roomId":"org:acme:general","text":"hello, how are you all today?","clientId":1234567}`
 
@@ -72,7 +74,7 @@ var way = []struct {
 }{
 	{"ack", `ack data`, 1, 2},
 	{"require", "require `data.clientId > 0 && data.text != \"\"` \"Text\"\nack data", 1, 2},
-	{"broadcast", `broadcast x data to data.roomId`, 9, 7},
+	{"broadcast", `broadcast x data to data.roomId`, 9, 6},
 	{"refused", "require `data.clientId < 0` \"No\"", 1, 5},
 }
 

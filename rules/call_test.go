@@ -14,7 +14,8 @@ import (
 // fakeCall records what a rule does, one line for each call.
 type fakeCall struct {
 	chosen []string // by the client
-	peer   fakePeer
+	socket fakeSocket
+	event  hub.Event
 	name   string
 	args   parser.Args
 	reason string
@@ -26,11 +27,11 @@ type fakeCall struct {
 	resume func() // what it waits with
 	kept   int    // bytes of variables
 
-	worked   time.Duration
-	expelled bool
+	worked time.Duration
+	kicked bool
 }
 
-type fakePeer struct {
+type fakeSocket struct {
 	id, user  string
 	claims    string
 	data      string
@@ -38,22 +39,21 @@ type fakePeer struct {
 	rooms     []string
 }
 
-func (p *fakePeer) ID() string        { return p.id }
-func (p *fakePeer) Namespace() string { return "/" }
-func (p *fakePeer) UserID() string    { return p.user }
-func (p *fakePeer) User() []byte {
-	if p.claims == "" {
+func (s *fakeSocket) ID() string     { return s.id }
+func (s *fakeSocket) UserID() string { return s.user }
+func (s *fakeSocket) User() []byte {
+	if s.claims == "" {
 		return nil
 	}
-	return []byte(p.claims)
+	return []byte(s.claims)
 }
-func (p *fakePeer) Data() []byte      { return []byte(p.data) }
-func (p *fakePeer) Handshake() []byte { return []byte(p.handshake) }
-func (p *fakePeer) Recovered() bool   { return false }
-func (p *fakePeer) Rooms() []string   { return p.rooms }
-func (p *fakePeer) InRoom(a hub.Address) bool {
+func (s *fakeSocket) Data() []byte      { return []byte(s.data) }
+func (s *fakeSocket) Handshake() []byte { return []byte(s.handshake) }
+func (s *fakeSocket) Recovered() bool   { return false }
+func (s *fakeSocket) Rooms() []string   { return s.rooms }
+func (s *fakeSocket) InRoom(a hub.Address) bool {
 	room := a.WireName()
-	for _, r := range p.rooms {
+	for _, r := range s.rooms {
 		if r == room {
 			return true
 		}
@@ -66,18 +66,18 @@ const socketID = "s_aaaaaaaaaaaaaaaaaa"
 func newCall(event, args string) *fakeCall {
 	return &fakeCall{
 		name: event, args: parser.Args{JSON: []byte(args)},
-		peer: fakePeer{id: socketID, data: `{}`, handshake: `{"address":"127.0.0.1","query":{"v":"1"},"auth":{"n":7}}`, rooms: []string{socketID}},
+		socket: fakeSocket{id: socketID, data: `{}`, handshake: `{"address":"127.0.0.1","query":{"v":"1"},"auth":{"n":7}}`, rooms: []string{socketID}},
 	}
 }
 
 func (c *fakeCall) as(user string) *fakeCall {
-	c.peer.user, c.peer.claims = user, fmt.Sprintf(`{"id":%q,"roles":["admin"],"org":"acme"}`, user)
-	c.peer.rooms = append(c.peer.rooms, "user:"+user)
+	c.socket.user, c.socket.claims = user, fmt.Sprintf(`{"id":%q,"roles":["admin"],"org":"acme"}`, user)
+	c.socket.rooms = append(c.socket.rooms, "user:"+user)
 	return c
 }
 
 func (c *fakeCall) in(rooms ...string) *fakeCall {
-	c.peer.rooms = append(c.peer.rooms, rooms...)
+	c.socket.rooms = append(c.socket.rooms, rooms...)
 	return c
 }
 
@@ -85,97 +85,92 @@ func (c *fakeCall) record(format string, args ...any) {
 	c.done = append(c.done, fmt.Sprintf(format, args...))
 }
 
-func (c *fakeCall) Name() string                   { return c.name }
-func (c *fakeCall) Args() parser.Args              { return c.args }
-func (c *fakeCall) Reason() string                 { return c.reason }
-func (c *fakeCall) Peer() hub.Peer                 { return &c.peer }
-func (c *fakeCall) Expelled() bool                 { return c.expelled }
-func (c *fakeCall) Worked(d time.Duration)         { c.worked += d }
-func (c *fakeCall) MemberCount(a hub.Address) int  { return len(a.Name) }
-func (c *fakeCall) Members(a hub.Address) []string { return []string{"member of " + a.Name} }
-func (c *fakeCall) Online() []string               { return []string{"a", "b"} }
-func (c *fakeCall) IsOnline(user string) bool      { return user == "a" }
-func (c *fakeCall) LastSeen(user string) int64     { return int64(len(user)) }
+func (c *fakeCall) Event() *hub.Event {
+	c.event = hub.Event{Name: c.name, Namespace: "/", Args: c.args, Reason: c.reason, Socket: &c.socket}
+	return &c.event
+}
+func (c *fakeCall) Directory() hub.Directory { return fakeDirectory{} }
+func (c *fakeCall) Kicked() bool             { return c.kicked }
+func (c *fakeCall) Worked(d time.Duration)   { c.worked += d }
+func (c *fakeCall) Keep(bytes int)           { c.kept += bytes }
+
+type fakeDirectory struct{}
+
+func (fakeDirectory) MemberCount(a hub.Address) int  { return len(a.Name) }
+func (fakeDirectory) Members(a hub.Address) []string { return []string{"member of " + a.Name} }
+func (fakeDirectory) Online() []string               { return []string{"a", "b"} }
+func (fakeDirectory) IsOnline(user string) bool      { return user == "a" }
+func (fakeDirectory) LastSeen(user string) int64     { return int64(len(user)) }
+
 func (c *fakeCall) Suspend(hold bool) {
 	c.record("suspend hold=%v", hold)
 	old := c.args.JSON
 	c.args.JSON = append([]byte(nil), old...)
+	c.event.Args = c.args
 	for i := range old { // what was there before is not valid any more
 		old[i] = '!'
 	}
 }
 
-func (c *fakeCall) Join(rooms []hub.Address) *hub.Refusal {
-	if c.limit {
-		return &hub.Refusal{Code: hub.Limit, Message: "Too many rooms"}
+func (c *fakeCall) Do(a hub.Action) *hub.Refusal {
+	switch a := a.(type) {
+	case *hub.Join:
+		if a.Chosen {
+			c.chosen = append(c.chosen, roomNames(a.Rooms))
+		}
+		if c.limit {
+			return &hub.Refusal{Code: hub.Limit, Message: "Too many rooms"}
+		}
+		c.record("join %s", roomNames(a.Rooms))
+	case *hub.Leave:
+		c.record("leave %s", roomNames(a.Rooms))
+	case *hub.Appear:
+		c.record("appear %s", a.User)
+	case *hub.Typing:
+		c.record("typing %v %s %s", !a.Stop, a.Room.Name, argsText(a.Payload))
+	case *hub.Emission:
+		c.record("emit %s", emissionText(*a))
+	case *hub.Batch:
+		c.record("batch %v %s", a.Window, emissionText(a.Emission))
+	case *hub.Ack:
+		c.record("ack %s", argsText(a.Args))
+	case *hub.Ignore:
+		c.record("ignore")
+	case *hub.Ask:
+		c.record("ask %s(%s) %v", a.Event, argsText(a.Args), a.Timeout)
+		c.asked = a.Then
+	case *hub.Set:
+		c.record("set %s=%s", a.Key, a.Value)
+		c.socket.data = fmt.Sprintf(`{%q:%s}`, a.Key, a.Value)
+	case *hub.Take:
+		c.record("take %s %v %d", a.Bucket, a.Every, a.Burst)
+		if c.limit {
+			return &hub.Refusal{Code: hub.RateLimited, Message: "Empty"}
+		}
+	case *hub.Once:
+		return c.once(a)
+	case *hub.Disconnect:
+		c.record("disconnect %v", a.CloseAll)
+	default:
+		c.record("%T", a)
 	}
-	c.record("join %s", roomNames(rooms))
 	return nil
 }
 
-func (c *fakeCall) JoinChosen(rooms []hub.Address) *hub.Refusal {
-	c.chosen = append(c.chosen, roomNames(rooms))
-	return c.Join(rooms)
-}
-
-func (c *fakeCall) Leave(rooms []hub.Address) *hub.Refusal {
-	c.record("leave %s", roomNames(rooms))
-	return nil
-}
-
-func (c *fakeCall) Appear(user string) *hub.Refusal {
-	c.record("appear %s", user)
-	return nil
-}
-
-func (c *fakeCall) Typing(start bool, room hub.Address, a parser.Args) *hub.Refusal {
-	c.record("typing %v %s %s", start, room.Name, argsText(a))
-	return nil
-}
-
-func (c *fakeCall) Emit(e hub.Emission) *hub.Refusal {
-	c.record("emit %s", emissionText(e))
-	return nil
-}
-
-func (c *fakeCall) Batch(window time.Duration, e hub.Emission) *hub.Refusal {
-	c.record("batch %v %s", window, emissionText(e))
-	return nil
-}
-func (c *fakeCall) Ack(a parser.Args) { c.record("ack %s", argsText(a)) }
-func (c *fakeCall) Ignore()           { c.record("ignore") }
-func (c *fakeCall) Ask(event string, a parser.Args, timeout time.Duration, then func(parser.Args, *hub.Refusal)) {
-	c.record("ask %s(%s) %v", event, argsText(a), timeout)
-	c.asked = then
-}
-
-func (c *fakeCall) Keep(bytes int) { c.kept += bytes }
-
-func (c *fakeCall) Set(key string, value []byte) *hub.Refusal {
-	c.record("set %s=%s", key, value)
-	c.peer.data = fmt.Sprintf(`{%q:%s}`, key, value)
-	return nil
-}
-
-func (c *fakeCall) Take(bucket string, every time.Duration, burst int) bool {
-	c.record("take %s %v %d", bucket, every, burst)
-	return !c.limit
-}
-
-func (c *fakeCall) Once(key string, ttl time.Duration, run func()) *hub.Refusal {
+func (c *fakeCall) once(a *hub.Once) *hub.Refusal {
 	if c.limit {
 		return &hub.Refusal{Code: hub.Limit, Message: "Too many keys"}
 	}
-	c.record("once %s %v", key, ttl)
+	c.record("once %s %v", a.Key, a.TTL)
 	if c.waits {
 		c.Suspend(false)
-		c.resume = run
+		c.resume = a.Run
 		return nil
 	}
-	run()
+	a.Run()
 	return nil
 }
-func (c *fakeCall) Disconnect(closeAll bool) { c.record("disconnect %v", closeAll) }
+
 func (c *fakeCall) End(r *hub.Refusal) {
 	c.ended++
 	if r != nil {

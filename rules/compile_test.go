@@ -342,7 +342,7 @@ func TestAllowRoomsHoldsForWhatClientsChoose(t *testing.T) {
 		{"address", `"eve"`, `join [user eve]`},
 	} {
 		c := newCall(test.event, test.args).as("bob")
-		c.peer.data = `{"room":"stored"}`
+		c.socket.data = `{"room":"stored"}`
 		if got := c.run(t, set); got != test.want {
 			t.Errorf("%s(%s)\ngot  %s\nwant %s", test.event, test.args, got, test.want)
 		}

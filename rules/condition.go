@@ -86,7 +86,7 @@ func (p *path) inRoom(r *run) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return r.call.Peer().InRoom(a), nil
+	return r.event.Socket.InRoom(a), nil
 }
 
 func (s *source) not(call ast.CallExpr) (condition, error) {

@@ -148,9 +148,8 @@ func (*Ignore) compile(c *compiler) error {
 	}
 	end := c.end
 	c.add(func(r *run) *hub.Refusal {
-		r.call.Ignore()
 		r.pc = *end
-		return nil
+		return r.call.Do(&hub.Ignore{})
 	})
 	return nil
 }
@@ -185,8 +184,7 @@ func (s *Disconnect) compile(c *compiler) error {
 		if err != nil {
 			return asRefusal(err)
 		}
-		r.call.Disconnect(ok)
-		return nil
+		return r.call.Do(&hub.Disconnect{CloseAll: ok})
 	})
 	return nil
 }
@@ -236,7 +234,7 @@ func (s *SetData) compile(c *compiler) error {
 		if len(args.Bin) > 0 {
 			return errBinary
 		}
-		return r.call.Set(key, bytes.Clone(args.JSON))
+		return r.call.Do(&hub.Set{Key: key, Value: bytes.Clone(args.JSON)})
 	})
 	return nil
 }
@@ -274,8 +272,7 @@ func (s *Log) compile(c *compiler) error {
 			return asRefusal(err)
 		}
 		text := strings.ToValidUTF8(string(args.JSON[:min(len(args.JSON), maxLog)]), "")
-		peer := r.call.Peer()
-		r.set.log.Info("rule", "event", strings.Clone(r.call.Name()), "value", text, "socket_id", peer.ID(), "namespace", peer.Namespace())
+		r.set.log.Info("rule", "event", strings.Clone(r.event.Name), "value", text, "socket_id", r.event.Socket.ID(), "namespace", r.event.Namespace)
 		return nil
 	})
 	return nil

@@ -58,7 +58,7 @@ func (s *Dedupe) compile(c *compiler) error {
 		if !isKey(args.JSON) || len(args.Bin) > 0 {
 			return errKeyForm
 		}
-		if refusal := r.call.Once(string(args.JSON), ttl, r.goOn); refusal != nil {
+		if refusal := r.call.Do(&hub.Once{Key: string(args.JSON), TTL: ttl, Run: r.goOn}); refusal != nil {
 			return refusal
 		}
 		return suspended // r may have ended already
@@ -79,10 +79,10 @@ func isKey(raw []byte) bool {
 // goOn runs what is left. The call may have waited, for longer than its socket
 // was welcome.
 func (r *run) goOn() {
-	if r.call.Expelled() {
-		r.end(errExpelled)
+	if r.call.Kicked() {
+		r.end(errKicked)
 		return
 	}
-	r.args, r.data = r.call.Args(), nil
+	r.data = nil
 	r.exec()
 }

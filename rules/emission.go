@@ -88,10 +88,12 @@ func (c *compiler) namespace(s *Emit) (string, error) {
 	return name, nil
 }
 
-func (e *emission) build(r *run) (out hub.Emission, err error) {
-	out = hub.Emission{Event: e.event, Namespace: e.namespace, Scope: e.scope, NotSelf: e.notSelf, Volatile: e.volatile}
+// build makes the emission, valid until the next step.
+func (e *emission) build(r *run) (out *hub.Emission, err error) {
+	out = &r.emission
+	*out = hub.Emission{Event: e.event, Namespace: e.namespace, Scope: e.scope, NotSelf: e.notSelf, Volatile: e.volatile}
 	if out.Event == "" {
-		out.Event = r.call.Name()
+		out.Event = r.event.Name
 	}
 	if e.to != nil {
 		if out.To, err = e.to(r); err != nil {
@@ -145,7 +147,7 @@ func (l argList) build(r *run) (parser.Args, error) {
 	if len(l) == 1 {
 		switch e := l[0].(type) {
 		case nil:
-			return r.args, nil
+			return r.event.Args, nil
 		case *constant:
 			return parser.Args{JSON: e.json}, nil
 		case *path:
@@ -176,9 +178,9 @@ func (r *run) addArg(e emitter) error {
 		r.b.NextArg()
 		return e.emit(r, &r.b)
 	}
-	if len(bytes.TrimSpace(r.args.JSON)) > 0 {
+	if len(bytes.TrimSpace(r.event.Args.JSON)) > 0 {
 		r.b.NextArg()
-		r.b.AddRaw(r.args.JSON, r.args.Bin)
+		r.b.AddRaw(r.event.Args.JSON, r.event.Args.Bin)
 	}
 	return nil
 }

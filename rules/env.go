@@ -31,32 +31,32 @@ var runFunctions = []struct {
 	call   func(r *run, args []ref.Val) ref.Val
 }{
 	{"in_room", 1, cel.BoolType, func(r *run, args []ref.Val) ref.Val {
-		return withRoom(args[0], func(a hub.Address) ref.Val { return types.Bool(r.call.Peer().InRoom(a)) })
+		return withRoom(args[0], func(a hub.Address) ref.Val { return types.Bool(r.event.Socket.InRoom(a)) })
 	}},
 	{"member_count", 1, cel.IntType, func(r *run, args []ref.Val) ref.Val {
-		return withRoom(args[0], func(a hub.Address) ref.Val { return types.Int(r.call.MemberCount(a)) })
+		return withRoom(args[0], func(a hub.Address) ref.Val { return types.Int(r.call.Directory().MemberCount(a)) })
 	}},
 	{"members", 1, cel.ListType(cel.StringType), func(r *run, args []ref.Val) ref.Val {
 		return withRoom(args[0], func(a hub.Address) ref.Val {
-			return stringList(r.call.Members(a))
+			return stringList(r.call.Directory().Members(a))
 		})
 	}},
 	{"online", 0, cel.ListType(cel.StringType), func(r *run, _ []ref.Val) ref.Val {
-		return stringList(r.call.Online())
+		return stringList(r.call.Directory().Online())
 	}},
 	{"is_online", 1, cel.BoolType, func(r *run, args []ref.Val) ref.Val {
 		id, err := identifier(args[0])
 		if err != nil {
 			return types.WrapErr(err)
 		}
-		return types.Bool(r.call.IsOnline(id))
+		return types.Bool(r.call.Directory().IsOnline(id))
 	}},
 	{"last_seen", 1, cel.IntType, func(r *run, args []ref.Val) ref.Val {
 		id, err := identifier(args[0])
 		if err != nil {
 			return types.WrapErr(err)
 		}
-		return types.Int(r.call.LastSeen(id))
+		return types.Int(r.call.Directory().LastSeen(id))
 	}},
 }
 

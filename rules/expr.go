@@ -321,7 +321,7 @@ func (p *program) eval(r *run) (ref.Val, error) {
 
 func (p *program) run(a *activation) (ref.Val, error) {
 	r := a.run
-	if p.quick && len(r.args.JSON) <= quickRead {
+	if p.quick && len(r.event.Args.JSON) <= quickRead {
 		v, _, err := p.cel.Eval(a)
 		return v, err
 	}

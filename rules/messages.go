@@ -81,7 +81,7 @@ func (s *Emit) compileFor(c *compiler, notSelf bool) error {
 		if err != nil {
 			return asRefusal(err)
 		}
-		return r.call.Emit(out)
+		return r.call.Do(out)
 	})
 	return nil
 }
@@ -138,7 +138,7 @@ func (s *Batch) compile(c *compiler) error {
 		if err != nil {
 			return asRefusal(err)
 		}
-		return r.call.Batch(time.Duration(s.Window), out)
+		return r.call.Do(&hub.Batch{Window: time.Duration(s.Window), Emission: *out})
 	})
 	return nil
 }
@@ -172,12 +172,12 @@ func (s *Ack) compile(c *compiler) error {
 		return err
 	}
 	c.add(func(r *run) *hub.Refusal {
-		out, err := args.build(r)
+		answer, err := args.build(r)
 		if err != nil {
 			return asRefusal(err)
 		}
-		r.call.Ack(out)
-		return nil
+		r.answer.Args = answer
+		return r.call.Do(&r.answer)
 	})
 	return nil
 }
@@ -246,9 +246,8 @@ func (s *Ask) compile(c *compiler) error {
 		if err != nil {
 			return asRefusal(err)
 		}
-		r.call.Ask(out.Event, out.Args, timeout, func(args parser.Args, refusal *hub.Refusal) {
-			r.resume(answer.slot, args, refusal)
-		})
+		then := func(args parser.Args, refusal *hub.Refusal) { r.resume(answer.slot, args, refusal) }
+		r.call.Do(&hub.Ask{Event: out.Event, Args: out.Args, Timeout: timeout, Then: then})
 		return suspended // r may have ended already
 	})
 	return nil

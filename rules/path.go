@@ -102,7 +102,7 @@ func (p *path) resolve(r *run) (value, error) {
 func (p *path) start(r *run) (v value, steps []step, err error) {
 	switch p.root {
 	case rootArgs:
-		return p.list(r, r.args)
+		return p.list(r, r.event.Args)
 	case rootVar:
 		args := r.vars[p.of.slot]
 		if p.of.list {
@@ -110,11 +110,11 @@ func (p *path) start(r *run) (v value, steps []step, err error) {
 		}
 		return value{raw: args.JSON, bins: args.Bin}, p.steps, nil
 	case rootData:
-		return value{raw: r.firstArg(), bins: r.args.Bin}, p.steps, nil
+		return value{raw: r.firstArg(), bins: r.event.Args.Bin}, p.steps, nil
 	case rootSocket:
 		return p.socket(r)
 	case rootUser:
-		v.raw = r.call.Peer().User()
+		v.raw = r.event.Socket.User()
 		if v.raw == nil {
 			v.raw = rawNull
 		}
@@ -130,11 +130,11 @@ func (p *path) start(r *run) (v value, steps []step, err error) {
 func (p *path) text(r *run) string {
 	switch p.root {
 	case rootEvent:
-		return strings.Clone(r.call.Name()) // it may become a room's name, and so outlive the message
+		return strings.Clone(r.event.Name) // it may become a room's name, and so outlive the message
 	case rootNsp:
-		return r.call.Peer().Namespace()
+		return r.event.Namespace
 	case rootReason:
-		return r.call.Reason()
+		return r.event.Reason
 	case rootSender:
 		return r.sender()
 	default: // rootRoom
@@ -164,20 +164,20 @@ func (p *path) socket(r *run) (value, []step, error) {
 	if len(p.steps) == 0 || p.has && len(p.steps) == 1 {
 		return value{raw: r.socketJSON()}, p.steps, nil
 	}
-	peer, rest := r.call.Peer(), p.steps[1:]
+	socket, rest := r.event.Socket, p.steps[1:]
 	switch p.steps[0].key {
 	case "id":
-		return value{kind: stringValue, str: peer.ID()}, rest, nil
+		return value{kind: stringValue, str: socket.ID()}, rest, nil
 	case "rooms":
 		start := len(r.scratch)
-		r.scratch = appendRooms(r.scratch, peer.Rooms())
+		r.scratch = appendRooms(r.scratch, socket.Rooms())
 		return value{raw: r.scratch[start:]}, rest, nil
 	case "data":
-		return value{raw: peer.Data()}, rest, nil
+		return value{raw: socket.Data()}, rest, nil
 	case "recovered":
-		return value{raw: rawBool(peer.Recovered())}, rest, nil
+		return value{raw: rawBool(socket.Recovered())}, rest, nil
 	case "handshake":
-		return value{raw: peer.Handshake()}, rest, nil
+		return value{raw: socket.Handshake()}, rest, nil
 	}
 	if m := p.steps[0].missing; m != nil {
 		return value{}, nil, m

@@ -9,7 +9,6 @@ import (
 	"cel.dev/cel-go/cel"
 
 	"github.com/caddy-realtime/realtime/hub"
-	"github.com/caddy-realtime/realtime/parser"
 )
 
 // Appear makes an anonymous socket count as a user in presence: in the lists
@@ -46,7 +45,7 @@ func (s *Appear) compile(c *compiler) error {
 		if len(id) != 1 || id[0].Kind != hub.Room {
 			return asRefusal(invalid("an id is a string or a whole number"))
 		}
-		return r.call.Appear(id[0].Name)
+		return r.call.Do(&hub.Appear{User: id[0].Name})
 	})
 	return nil
 }
@@ -113,13 +112,13 @@ func (s *Typing) compile(c *compiler) error {
 		if len(to) != 1 {
 			return asRefusal(invalid("typing needs exactly one room"))
 		}
-		var about parser.Args
+		typing := &hub.Typing{Stop: s.Stop, Room: to[0]}
 		if !s.Stop {
-			if about, err = args.build(r); err != nil {
+			if typing.Payload, err = args.build(r); err != nil {
 				return asRefusal(err)
 			}
 		}
-		return r.call.Typing(!s.Stop, to[0], about)
+		return r.call.Do(typing)
 	})
 	return nil
 }
@@ -260,6 +259,9 @@ func (p *Presence) Compile() (c hub.PresenceConfig, err error) {
 	return c, err
 }
 
+// noEvent is the event of an expression that no call evaluates.
+var noEvent hub.Event
+
 // compileRooms compiles a condition over room alone: nobody asks it on behalf
 // of a socket.
 func compileRooms(text string) (func(room string) bool, error) {
@@ -275,8 +277,9 @@ func compileRooms(text string) (func(room string) bool, error) {
 	return func(room string) bool {
 		r := runs.Get().(*run)
 		defer runs.Put(r)
+		r.event = &noEvent
 		ok := r.allowed(tells, room)
-		r.scratch = r.scratch[:0]
+		r.scratch, r.event = r.scratch[:0], nil
 		return ok
 	}, nil
 }

@@ -90,7 +90,7 @@ func TestPresetsDoWhatTheySay(t *testing.T) {
 		`{"rooms":["secret","a","user:eve"]}`: `join [a]; emit rooms-refused(["secret","user:eve"]) self`,
 	} {
 		c := newCall("connect", ``)
-		c.peer.handshake = `{"auth":` + auth + `}`
+		c.socket.handshake = `{"auth":` + auth + `}`
 		if got := c.run(t, set); got != want {
 			t.Errorf("connect with %s\ngot  %s\nwant %s", auth, got, want)
 		}

@@ -73,10 +73,10 @@ func (s *Rate) compile(c *compiler) error {
 	if every <= 0 || float64(burst)*float64(every) > float64(maxRefill) {
 		return errors.New("the rate is out of range: the burst must refill within 366 days")
 	}
-	bucket := c.bucket()
+	take := &hub.Take{Bucket: c.bucket(), Every: every, Burst: burst}
 	tooOften := &hub.Refusal{Code: hub.RateLimited, Message: "Too many requests", Rule: c.where}
 	c.add(func(r *run) *hub.Refusal {
-		if !r.call.Take(bucket, every, burst) {
+		if r.call.Do(take) != nil {
 			return tooOften
 		}
 		return nil

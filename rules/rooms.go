@@ -134,10 +134,7 @@ func (j *joining) some(r *run) *hub.Refusal {
 }
 
 func (j *joining) join(r *run, rooms []hub.Address) *hub.Refusal {
-	if j.chosen {
-		return r.call.JoinChosen(rooms)
-	}
-	return r.call.Join(rooms)
+	return r.call.Do(&hub.Join{Rooms: rooms, Chosen: j.chosen})
 }
 
 // AllowsRoom asks allow_rooms about a room that a client chose and its socket is
@@ -170,7 +167,7 @@ func (s *Leave) compile(c *compiler) error {
 		if err != nil {
 			return asRefusal(err)
 		}
-		return r.call.Leave(from)
+		return r.call.Do(&hub.Leave{Rooms: from})
 	})
 	return nil
 }

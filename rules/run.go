@@ -33,7 +33,7 @@ func (s *Set) Disconnect(c hub.Call) {
 // Event runs the rule for the event, or refuses it. Nobody needs a rule for
 // auth-refresh: the hub has done what it asks for.
 func (s *Set) Event(c hub.Call) {
-	name := c.Name()
+	name := c.Event().Name
 	code := s.events[name]
 	if code == nil && !s.reserved[name] && !parser.IsReserved(name) {
 		code = s.any
@@ -52,19 +52,22 @@ func (s *Set) Event(c hub.Call) {
 // run is one run of a code for one call. It belongs to the goroutine that runs
 // it; while suspended, to the one that resumes it.
 type run struct {
-	set  *Set
-	code *code
-	call hub.Call
-	args parser.Args
-	data []byte        // the variable, once asked for
-	pc   int           // the next op
-	vars []parser.Args // values of variables, by slot
+	set   *Set
+	code  *code
+	call  hub.Call
+	event *hub.Event    // of call
+	data  []byte        // the variable, once asked for
+	pc    int           // the next op
+	vars  []parser.Args // values of variables, by slot
 
 	clock  clock
 	failed *hub.Refusal   // of disconnect: the rules that failed
 	now    int64          // the variable, once asked for
 	room   string         // the variable of allow_rooms
-	b      parser.Builder // of the present step
+	b      parser.Builder // of the present step, as is what follows
+	// An event is sent on and acknowledged without an allocation for the actions.
+	emission hub.Emission
+	answer   hub.Ack
 	// scratch holds what selectors write in the present step. Values alias
 	// it; growing leaves theirs behind untouched.
 	scratch []byte
@@ -82,15 +85,14 @@ var runs = sync.Pool{New: func() any {
 	return r
 }}
 
-var errExpelled = &hub.Refusal{Code: hub.Forbidden, Message: "Disconnected"}
+var errKicked = &hub.Refusal{Code: hub.Forbidden, Message: "Disconnected"}
 
 // suspended is what an op returns that goes on later, by itself.
 var suspended = new(hub.Refusal)
 
 func (s *Set) newRun(code *code, c hub.Call) *run {
 	r := runs.Get().(*run)
-	r.set, r.code, r.call = s, code, c
-	r.args = c.Args()
+	r.set, r.code, r.call, r.event = s, code, c, c.Event()
 	return r
 }
 
@@ -176,7 +178,11 @@ func (r *run) free() {
 	if cap(r.scratch) > maxKept {
 		r.scratch = nil
 	}
-	r.set, r.code, r.call, r.args, r.data, r.pc = nil, nil, nil, parser.Args{}, nil, 0
+	r.set, r.code, r.call, r.event, r.data, r.pc = nil, nil, nil, nil, nil, 0
+	if r.emission.Event != "" {
+		r.emission = hub.Emission{}
+	}
+	r.answer = hub.Ack{}
 	r.vars, r.failed, r.now, r.room = r.vars[:0], nil, 0, ""
 	runs.Put(r)
 }
@@ -185,14 +191,14 @@ func (r *run) free() {
 func (r *run) suspend() {
 	r.tell()
 	r.call.Suspend(false)
-	r.args, r.data = r.call.Args(), nil
+	r.data = nil
 }
 
 // resume goes on with an answer, or ends with the refusal. For a client that
 // the server threw out meanwhile nothing is done any more.
 func (r *run) resume(slot int, answer parser.Args, refusal *hub.Refusal) {
-	if refusal == nil && r.call.Expelled() {
-		refusal = errExpelled
+	if refusal == nil && r.call.Kicked() {
+		refusal = errKicked
 	}
 	if refusal != nil {
 		r.end(refusal)
@@ -212,7 +218,7 @@ func (r *run) keep(slot int, value parser.Args) {
 func (r *run) firstArg() []byte {
 	if r.data == nil {
 		var ok bool
-		if r.data, ok = rawjson.Index(r.args.JSON, 0); !ok {
+		if r.data, ok = rawjson.Index(r.event.Args.JSON, 0); !ok {
 			r.data = rawNull
 		}
 	}
@@ -228,21 +234,21 @@ func (r *run) time() int64 {
 }
 
 // sender is the variable of that name.
-func (r *run) sender() string { return hub.Sender(r.call.Peer()) }
+func (r *run) sender() string { return hub.Sender(r.event.Socket) }
 
 // socketJSON is the variable socket as a whole.
 func (r *run) socketJSON() []byte {
-	peer, start := r.call.Peer(), len(r.scratch)
+	socket, start := r.event.Socket, len(r.scratch)
 	b := append(r.scratch, `{"id":`...)
-	b = rawjson.AppendQuote(b, peer.ID())
+	b = rawjson.AppendQuote(b, socket.ID())
 	b = append(b, `,"rooms":`...)
-	b = appendRooms(b, peer.Rooms())
+	b = appendRooms(b, socket.Rooms())
 	b = append(b, `,"data":`...)
-	b = append(b, peer.Data()...)
+	b = append(b, socket.Data()...)
 	b = append(b, `,"recovered":`...)
-	b = append(b, rawBool(peer.Recovered())...)
+	b = append(b, rawBool(socket.Recovered())...)
 	b = append(b, `,"handshake":`...)
-	b = append(b, peer.Handshake()...)
+	b = append(b, socket.Handshake()...)
 	b = append(b, '}')
 	r.scratch = b
 	return b[start:]

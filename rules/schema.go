@@ -55,7 +55,7 @@ func (s *Schema) compile(c *compiler) error {
 		return err
 	}
 	c.schema = true
-	c.add(func(r *run) *hub.Refusal { return r.validate(compiled, r.firstArg(), r.args.Bin) })
+	c.add(func(r *run) *hub.Refusal { return r.validate(compiled, r.firstArg(), r.event.Args.Bin) })
 	return nil
 }
 

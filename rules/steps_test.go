@@ -175,7 +175,7 @@ func TestDedupeKeepsArgumentsWhileItWaits(t *testing.T) {
 	c = newCall("test", `{"id":"k"}`)
 	c.waits = true
 	c.run(t, set)
-	c.done, c.expelled = nil, true
+	c.done, c.kicked = nil, true
 	c.resume()
 	if got, want := c.log(), `refused FORBIDDEN: Disconnected`; got != want || c.ended != 1 {
 		t.Errorf("expelled meanwhile: got %s, want %s; ended %d times", got, want, c.ended)
@@ -269,7 +269,7 @@ func TestLetAndAllowRooms(t *testing.T) {
 func TestRecoveredRoomsPassAllowRooms(t *testing.T) {
 	set := compile(t, "on test {\n}", rules.Options{AllowRooms: `room == "open" || user.role == room`})
 	c := newCall("connect", "")
-	c.peer.user, c.peer.claims = "ann", `{"id":"ann","role":"staff"}`
+	c.socket.user, c.socket.claims = "ann", `{"id":"ann","role":"staff"}`
 	for room, want := range map[string]bool{"open": true, "staff": true, "board": false} {
 		if got := set.AllowsRoom(c, room); got != want {
 			t.Errorf("%s: %v", room, got)
@@ -342,7 +342,7 @@ func TestAskResumesWithTheAnswer(t *testing.T) {
 	t.Run("expelled meanwhile", func(t *testing.T) {
 		c := newCall("test", `{"go":true,"q":2}`)
 		c.run(t, set)
-		c.expelled = true
+		c.kicked = true
 		check(t, answer(c, `0`), `refused FORBIDDEN: Disconnected`)
 		if c.ended != 1 {
 			t.Errorf("ended %d times", c.ended)

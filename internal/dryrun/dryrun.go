@@ -44,7 +44,7 @@ type Result struct {
 	// Deliveries are what sockets get, the one that sent the event included.
 	Deliveries []Delivery
 
-	expelled bool // by the step disconnect
+	kicked bool // by the step disconnect
 }
 
 const maxDepth = 128 // as of a client's message
@@ -78,7 +78,7 @@ func (w *World) run(e Event, s *Socket, compile func(rules.Options) (*rules.Set,
 	default:
 		set.Event(c)
 	}
-	c.result.expelled = c.expelled
+	c.result.kicked = c.kicked
 	return &c.result, nil
 }
 
@@ -118,7 +118,8 @@ func (h logHandler) Enabled(context.Context, slog.Level) bool { return true }
 func (h logHandler) Handle(_ context.Context, r slog.Record) error {
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key == "value" {
-			h.call.did(Effect{Do: "log", Value: logged(a.Value.String())})
+			value := logged(a.Value.String())
+			h.call.did(Effect{Do: "log", Value: value}, "logs "+string(value))
 		}
 		return true
 	})

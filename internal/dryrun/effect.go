@@ -23,48 +23,12 @@ type Effect struct {
 	Key       string          `json:"key,omitempty"`
 	Value     json.RawMessage `json:"value,omitempty"` // of set, let and log; the answer of ask
 	All       bool            `json:"all,omitempty"`   // disconnect ends the whole connection
+
+	text string
 }
 
 // String tells it in words.
-func (e Effect) String() string {
-	switch e.Do {
-	case "join":
-		return "joins " + list(e.Rooms)
-	case "leave":
-		return "leaves " + list(e.Rooms)
-	case "emit":
-		return "emits " + e.emission()
-	case "batch":
-		return "collects for " + e.Duration + " " + e.emission()
-	case "ack":
-		return "answers " + string(e.Args)
-	case "repeat":
-		return "answers as the first time"
-	case "ignore":
-		return "ends without an answer"
-	case "ask":
-		if e.Value == nil {
-			return "asks " + e.emission() + ", who does not answer"
-		}
-		return "asks " + e.emission() + ", who answers " + string(e.Value)
-	case "appear":
-		return "appears as " + e.Key
-	case "typing":
-		return "tells " + e.emission()
-	case "set":
-		return fmt.Sprintf("socket.data.%s = %s", e.Key, e.Value)
-	case "let":
-		return fmt.Sprintf("%s = %s", e.Key, e.Value)
-	case "log":
-		return "logs " + string(e.Value)
-	case "disconnect":
-		if e.All {
-			return "ends the connection"
-		}
-		return "disconnects from the namespace"
-	}
-	return e.Do
-}
+func (e Effect) String() string { return e.text }
 
 func (e Effect) emission() string {
 	text := e.Event + string(e.Args) + " to "

@@ -24,33 +24,32 @@ type Socket struct {
 // socketID is that of a socket that is alone.
 const socketID = "s_dryrun000000000000"
 
-// peer is a Socket as rules see it.
-type peer struct{ socket *Socket }
+// view is a Socket as rules see it.
+type view struct{ socket *Socket }
 
-func (p peer) ID() string        { return p.socket.id }
-func (p peer) Namespace() string { return p.socket.Namespace }
-func (p peer) UserID() string    { return p.socket.UserID }
-func (p peer) User() []byte      { return p.socket.Claims }
-func (p peer) Data() []byte      { return p.socket.Data }
-func (p peer) Handshake() []byte { return p.socket.Handshake }
-func (p peer) Recovered() bool   { return false }
+func (v view) ID() string        { return v.socket.id }
+func (v view) UserID() string    { return v.socket.UserID }
+func (v view) User() []byte      { return v.socket.Claims }
+func (v view) Data() []byte      { return v.socket.Data }
+func (v view) Handshake() []byte { return v.socket.Handshake }
+func (v view) Recovered() bool   { return false }
 
-func (p peer) Rooms() []string {
-	rooms := []string{p.socket.id}
-	if p.socket.UserID != "" {
-		rooms = append(rooms, hub.Address{Kind: hub.UserRoom, Name: p.socket.UserID}.WireName())
+func (v view) Rooms() []string {
+	rooms := []string{v.socket.id}
+	if v.socket.UserID != "" {
+		rooms = append(rooms, hub.Address{Kind: hub.UserRoom, Name: v.socket.UserID}.WireName())
 	}
-	return append(rooms, p.socket.Rooms...)
+	return append(rooms, v.socket.Rooms...)
 }
 
-func (p peer) InRoom(a hub.Address) bool {
+func (v view) InRoom(a hub.Address) bool {
 	switch a.Kind {
 	case hub.SocketRoom:
-		return a.Name == p.socket.id
+		return a.Name == v.socket.id
 	case hub.UserRoom:
-		return a.Name != "" && a.Name == p.socket.UserID
+		return a.Name != "" && a.Name == v.socket.UserID
 	}
-	return slices.Contains(p.socket.Rooms, a.Name)
+	return slices.Contains(v.socket.Rooms, a.Name)
 }
 
 // complete gives what was left out its default.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/caddy-realtime/realtime/hub"
 	"github.com/caddy-realtime/realtime/rules"
@@ -57,7 +58,7 @@ func (w *World) Event(e Event, s *Socket, compile func(rules.Options) (*rules.Se
 		w.remove(s)
 	}
 	r, err := w.run(e, s, compile)
-	if err != nil || !r.expelled {
+	if err != nil || !r.kicked {
 		return r, err
 	}
 	end, err := w.Event(Event{Name: "disconnect", Reason: "server namespace disconnect"}, s, compile)
@@ -85,6 +86,40 @@ func (w *World) in(namespace string) (list []*Socket) {
 	return list
 }
 
+// directory is who is in a namespace of the world.
+type directory struct {
+	world     *World
+	namespace string
+}
+
+func (d directory) MemberCount(a hub.Address) int {
+	n := 0
+	for _, s := range d.world.in(d.namespace) {
+		if (view{s}).InRoom(a) {
+			n++
+		}
+	}
+	return n
+}
+
+func (d directory) Members(a hub.Address) []string {
+	return users(d.world.in(d.namespace), func(s *Socket) bool { return view{s}.InRoom(a) })
+}
+
+func (d directory) Online() []string {
+	return users(d.world.in(d.namespace), func(*Socket) bool { return true })
+}
+
+func (d directory) IsOnline(user string) bool { return slices.Contains(d.Online(), user) }
+
+// LastSeen is now for a user who is there.
+func (d directory) LastSeen(user string) int64 {
+	if d.IsOnline(user) {
+		return time.Now().UnixMilli()
+	}
+	return 0
+}
+
 // users are those of the sockets that are in a room, each once and sorted.
 func users(sockets []*Socket, in func(*Socket) bool) []string {
 	var ids []string
@@ -107,7 +142,7 @@ func (w *World) receivers(from *Socket, e hub.Emission) (list []*Socket) {
 		namespace = e.Namespace
 	}
 	for _, s := range w.in(namespace) {
-		in := func(a hub.Address) bool { return peer{s}.InRoom(a) }
+		in := view{s}.InRoom
 		if (e.Scope == hub.ToAll || slices.ContainsFunc(e.To, in)) && !slices.ContainsFunc(e.Except, in) && !(e.NotSelf && s == from) {
 			list = append(list, s)
 		}

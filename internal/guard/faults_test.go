@@ -580,23 +580,23 @@ func (policy) Disconnect(c hub.Call) { c.End(nil) }
 
 func (policy) Event(c hub.Call) {
 	room := hub.Address{Name: "r"}
-	switch c.Name() {
+	switch c.Event().Name {
 	case "ask":
 		c.Suspend(true)
-		c.Ask("question", parser.Args{}, time.Second, func(_ parser.Args, r *hub.Refusal) { c.End(r) })
+		c.Do(&hub.Ask{Event: "question", Args: parser.Args{}, Timeout: time.Second, Then: func(_ parser.Args, r *hub.Refusal) { c.End(r) }})
 		return
 	case "once":
-		if r := c.Once("key", time.Second, func() { c.End(nil) }); r != nil {
+		if r := c.Do(&hub.Once{Key: "key", TTL: time.Second, Run: func() { c.End(nil) }}); r != nil {
 			c.End(r)
 		}
 		return
 	case "batch":
-		c.End(c.Batch(time.Second, hub.Emission{Event: "batch", Args: parser.Args{JSON: []byte("1")}}))
+		c.End(c.Do(&hub.Batch{Window: time.Second, Emission: hub.Emission{Event: "batch", Args: parser.Args{JSON: []byte("1")}}}))
 	case "join":
-		c.End(c.Join([]hub.Address{room}))
+		c.End(c.Do(&hub.Join{Rooms: []hub.Address{room}}))
 	case "type":
-		c.Join([]hub.Address{room})
-		c.End(c.Typing(true, room, parser.Args{JSON: []byte("{}")}))
+		c.Do(&hub.Join{Rooms: []hub.Address{room}})
+		c.End(c.Do(&hub.Typing{Room: room, Payload: parser.Args{JSON: []byte("{}")}}))
 	default:
 		c.End(nil)
 	}
