@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/caddy-realtime/realtime/engine"
+	"github.com/caddy-realtime/realtime/internal/caddyrules"
 	"github.com/caddy-realtime/realtime/rules"
 )
 
@@ -356,7 +357,7 @@ func (n *Namespace) unmarshalAllowRooms(d *caddyfile.Dispenser) error {
 }
 
 func (n *Namespace) unmarshalPresence(d *caddyfile.Dispenser) (err error) {
-	n.Presence, err = rules.ParsePresence(ruleLine(d))
+	n.Presence, err = rules.ParsePresence(caddyrules.Line(d))
 	return err
 }
 
@@ -374,7 +375,7 @@ func (n *Namespace) unmarshalUse(d *caddyfile.Dispenser) error {
 
 // unmarshalOn makes a rule of its own for each event that the line names.
 func (n *Namespace) unmarshalOn(d *caddyfile.Dispenser) error {
-	line := ruleLine(d)
+	line := caddyrules.Line(d)
 	on, events := line.Tokens[0], line.Tokens[1:]
 	if len(events) == 0 {
 		_, err := rules.ParseRule(line) // whose error has the place of the line
@@ -388,28 +389,4 @@ func (n *Namespace) unmarshalOn(d *caddyfile.Dispenser) error {
 		n.On = append(n.On, rule)
 	}
 	return nil
-}
-
-// ruleLine takes the present line, with the block that it may open, from d.
-func ruleLine(d *caddyfile.Dispenser) rules.Line {
-	line := rules.Line{Tokens: []rules.Token{ruleToken(d)}}
-	for d.NextArg() {
-		line.Tokens = append(line.Tokens, ruleToken(d))
-	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		line.Block = append(line.Block, ruleLine(d))
-	}
-	return line
-}
-
-func ruleToken(d *caddyfile.Dispenser) rules.Token {
-	t := d.Token()
-	token := rules.Token{Text: t.Text, File: t.File, Line: t.Line}
-	switch raw := d.ValRaw(); {
-	case len(raw) > len(t.Text):
-		token.Quote = rune(raw[0])
-	case t.Quoted():
-		token.Quote = '`' // a heredoc: an expression on several lines
-	}
-	return token
 }

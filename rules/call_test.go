@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/caddyrules"
 	"github.com/caddy-realtime/realtime/parser"
 	"github.com/caddy-realtime/realtime/rules"
 )
@@ -229,8 +230,14 @@ func compile(t testing.TB, text string, o rules.Options) *rules.Set {
 	return set
 }
 
+// parse reads `on` blocks.
+func parse(file, text string) ([]rules.Rule, error) {
+	p, err := caddyrules.Preset(file, text)
+	return p.Rules, err
+}
+
 func compileError(text string, o rules.Options) (*rules.Set, error) {
-	own, err := rules.Parse("Caddyfile", text)
+	own, err := parse("Caddyfile", text)
 	if err != nil {
 		return nil, err
 	}

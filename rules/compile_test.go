@@ -190,7 +190,7 @@ func TestStepsReadTheSameFromJSON(t *testing.T) {
 		`{"schema":{"inline":{"type":"object"}},"source":"Caddyfile:17"},` +
 		`{"rate":{"events":10,"per":"1s","burst":20},"source":"Caddyfile:18"},` +
 		`{"dedupe":{"key":"data.id","ttl":"1m0s"},"source":"Caddyfile:19"}],"source":"Caddyfile:1"}`
-	parsed, err := rules.Parse("Caddyfile", text)
+	parsed, err := parse("Caddyfile", text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestStepsReadTheSameFromJSON(t *testing.T) {
 
 func TestOwnRulesReplaceThoseOfPresets(t *testing.T) {
 	preset := func(text string) []rules.Rule {
-		r, err := rules.Parse("preset", text)
+		r, err := parse("preset", text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -296,7 +296,7 @@ func TestOwnRulesReplaceThoseOfPresets(t *testing.T) {
 		}
 	}
 
-	empty := compile(t, "", rules.Options{})
+	empty := compile(t, "\n", rules.Options{})
 	for event, want := range map[string]string{"connect": "", "disconnect": "", "x": "refused UNKNOWN_EVENT: Unknown event x"} {
 		if got := newCall(event, "").run(t, empty); got != want {
 			t.Errorf("without rules, %s: %s", event, got)

@@ -14,9 +14,3 @@ func Functions() []string {
 	}
 	return slices.Sorted(maps.Keys(env.Functions()))
 }
-
-// Parse reads `on` blocks.
-func Parse(file, text string) ([]Rule, error) {
-	p, err := parse(file, text)
-	return p.Rules, err
-}

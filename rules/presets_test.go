@@ -2,11 +2,16 @@ package rules_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"flag"
 	"log/slog"
+	"os"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/caddy-realtime/realtime/internal/caddyrules"
 	"github.com/caddy-realtime/realtime/rules"
 )
 
@@ -14,6 +19,32 @@ import (
 func steady(s string) string {
 	s = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`).ReplaceAllString(s, "UUID")
 	return regexp.MustCompile(`"timestamp":1[0-9]{12}\b`).ReplaceAllString(s, `"timestamp":NOW`)
+}
+
+var update = flag.Bool("update", false, "write the JSON of the presets")
+
+// `go test -run Preset -update ./rules` writes the JSON; without -update it is compared.
+func TestPresetsAreWhatTheirSourcesSay(t *testing.T) {
+	for _, name := range rules.PresetNames() {
+		source, _ := rules.PresetSource(name)
+		want, err := caddyrules.Preset("preset "+name, source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if *update {
+			text, err := json.MarshalIndent(want, "", "\t")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile("presets/"+name+".json", append(text, '\n'), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if got, err := rules.LoadPreset(name); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s differs from its source, or %v", name, err)
+		}
+	}
 }
 
 func TestPresetsDoWhatTheySay(t *testing.T) {

@@ -93,11 +93,11 @@ func TestRefusalNamesItsPreset(t *testing.T) {
 
 // Of several rules for disconnect each may fail, and none hides another.
 func TestEachRefusalOnDisconnectIsNamed(t *testing.T) {
-	one, err := rules.Parse("one", "on disconnect {\n\tset a data.x\n}")
+	one, err := parse("one", "on disconnect {\n\tset a data.x\n}")
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := rules.Parse("two", "on disconnect {\n\trequire false \"No\" FORBIDDEN\n}")
+	two, err := parse("two", "on disconnect {\n\trequire false \"No\" FORBIDDEN\n}")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -261,7 +261,7 @@ func TestSchemaFilesReferToTheirDirectoryOnly(t *testing.T) {
 		}
 	}
 	load := func(file string) (*rules.Set, error) {
-		own, err := rules.Parse(filepath.Join(dir, "Caddyfile"), "on test {\n\tschema "+file+"\n\tack 1\n}")
+		own, err := parse(filepath.Join(dir, "Caddyfile"), "on test {\n\tschema "+file+"\n\tack 1\n}")
 		if err != nil {
 			t.Fatal(err)
 		}
