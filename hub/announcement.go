@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	maxListed    = 100               // members of a place that are told as a list when they change
+	maxListed    = 100               // members of a place up to which a change is announced as a list
 	maxNamed     = 1000              // ids in a list
 	maxAnnounced = 1_000_000         // bytes × receivers in a second, of all announcements of a hub
-	messageCost  = 128               // bytes that each message counts for beside its own: small ones cost system calls
-	roundBytes   = maxAnnounced / 10 // a round tells no more once it has sent so much
+	messageCost  = 128               // bytes that each message counts for in addition to its own: small ones cost system calls
+	roundBytes   = maxAnnounced / 10 // bytes × receivers after which a round ends
 )
 
 // Events that announce.
@@ -28,91 +28,91 @@ const (
 	roomMembers = "room-members"
 )
 
-// pace keeps what all announcers of a hub send below maxAnnounced.
-type pace struct {
+// announcementLimiter keeps what all announcers of a hub send below maxAnnounced.
+type announcementLimiter struct {
 	mu   sync.Mutex
 	free time.Time // when the next may go out
 }
 
 // next is when the next announcement may go out.
-func (p *pace) next() time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.free
+func (l *announcementLimiter) next() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.free
 }
 
-// spend accounts for bytes that were sent.
-func (p *pace) spend(now time.Time, bytes int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.free.Before(now) {
-		p.free = now
+// spend counts bytes that were sent.
+func (l *announcementLimiter) spend(now time.Time, bytes int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.free.Before(now) {
+		l.free = now
 	}
-	p.free = p.free.Add(time.Duration(bytes) * (time.Second / maxAnnounced)) // in this order it does not overflow
+	l.free = l.free.Add(time.Duration(bytes) * (time.Second / maxAnnounced)) // in this order it does not overflow
 }
 
-// tellOne tells one audience at least something of what it does not know. It
-// returns bytes × receivers.
-func (a *announcer) tellOne(b *engine.Batch, room string, au *audience) (sent int) {
+// announceTo announces to one audience at least a part of what it does not know.
+// It returns bytes × receivers.
+func (a *announcer) announceTo(b *engine.Batch, room string, au *audience) (sent int) {
 	receivers := a.ns.memberCount(Address{Name: room})
 	to := Emission{Scope: ToRooms, To: []Address{{Name: room}}}
 	if room == "" {
 		receivers = a.ns.size()
 		to = Emission{Scope: ToAll}
 	}
-	if pending := au.told.Pending(); pending > 0 {
-		if au.byList && au.told.Members() <= maxListed {
-			au.told.Take(pending)
-			au.waiting = nil // they are among all
-			to.Event, to.Args = listEvent(room, au.told.Known())
+	if pending := au.diff.Pending(); pending > 0 {
+		if au.byList && au.diff.Members() <= maxListed {
+			au.diff.Take(pending)
+			au.newcomers = nil // all get the list
+			to.Event, to.Args = listEvent(room, au.diff.Known())
 			return a.ns.announce(b, &to) * receivers
 		}
-		sent += a.tellChanges(b, room, au, to, receivers)
+		sent += a.announceChanges(b, room, au, to, receivers)
 	}
-	if au.waiting != nil {
-		sent += a.tellNewcomers(b, room, au, receivers)
+	if au.newcomers != nil {
+		sent += a.sendLists(b, room, au, receivers)
 	}
 	return sent
 }
 
-// tellChanges tells changes one by one to those who had their list.
-func (a *announcer) tellChanges(b *engine.Batch, room string, au *audience, to Emission, receivers int) (sent int) {
-	const about = 80 + messageCost // bytes that tell one change
-	came, went := au.told.Take(max(1, roundBytes/about/max(1, receivers)))
-	for id := range au.waiting {
+// announceChanges announces changes one by one to the sockets that have their list.
+func (a *announcer) announceChanges(b *engine.Batch, room string, au *audience, to Emission, receivers int) (sent int) {
+	const about = 80 + messageCost // bytes that announce one change
+	came, went := au.diff.Take(max(1, roundBytes/about/max(1, receivers)))
+	for id := range au.newcomers {
 		to.Except = append(to.Except, Address{SocketRoom, id})
 	}
 	for _, e := range changeEvents(room, came, went) {
 		to.Event, to.Args = e.Event, e.Args
-		sent += a.ns.announce(b, &to) * max(0, receivers-len(au.waiting))
+		sent += a.ns.announce(b, &to) * max(0, receivers-len(au.newcomers))
 	}
 	return sent
 }
 
-// tellNewcomers gives sockets their first list.
-func (a *announcer) tellNewcomers(b *engine.Batch, room string, au *audience, receivers int) (sent int) {
-	if len(au.waiting) > receivers { // else some may have gone, but not many
+// sendLists sends newcomers their first list.
+func (a *announcer) sendLists(b *engine.Batch, room string, au *audience, receivers int) (sent int) {
+	if len(au.newcomers) > receivers { // else some may have gone, but not many
 		present := a.ns.socketIDs(room)
 		slices.Sort(present)
-		maps.DeleteFunc(au.waiting, func(id string, _ struct{}) bool {
+		maps.DeleteFunc(au.newcomers, func(id string, _ struct{}) bool {
 			_, found := slices.BinarySearch(present, id)
 			return !found
 		})
 	}
 	e := Emission{Scope: ToRooms}
-	e.Event, e.Args = listEvent(room, au.told.Known())
+	e.Event, e.Args = listEvent(room, au.diff.Known())
 	most := max(1, roundBytes/len(e.Args.JSON))
-	for id := range au.waiting {
+	for id := range au.newcomers {
 		if len(e.To) == most {
 			break
 		}
-		delete(au.waiting, id)
+		delete(au.newcomers, id)
 		if a.ns.isIn(id, room) {
 			e.To = append(e.To, Address{SocketRoom, id})
 		}
 	}
-	if len(au.waiting) == 0 {
-		au.waiting = nil
+	if len(au.newcomers) == 0 {
+		au.newcomers = nil
 	}
 	return a.ns.announce(b, &e) * len(e.To)
 }
@@ -154,8 +154,8 @@ func listEvent(room string, members []string) (event string, args parser.Args) {
 	return roomMembers, parser.Args{JSON: append(out, '}')}
 }
 
-// changeEvents tell who came to a place and who went: of the namespace one
-// event each, of a room one for all.
+// changeEvents are the events about the users who came to a place and who went:
+// of the namespace one for each user, of a room one for all.
 func changeEvents(room string, came, went []string) (events []Emission) {
 	if room != "" {
 		out := rawjson.AppendQuote([]byte(`{"room":`), room)

@@ -8,26 +8,27 @@ import (
 	"github.com/caddy-realtime/realtime/presence"
 )
 
-const maxNews = 10_000 // changes that end the interval early
+const maxPending = 10_000 // changes that end the interval early
 
-// announcer tells the sockets of a namespace who is in it and in its rooms.
-// Changes are enqueued; rounds, one at a time, look at what they come to and
-// tell it. A round is due when the interval has passed since the first change,
-// when somebody's grace ends, or when the pace lets a backlog go on.
+// announcer announces to the sockets of a namespace which users are in it and in
+// its rooms. Changes are enqueued. Rounds, one at a time, work out what the
+// changes come to and announce that. A round is due when the interval has passed
+// since the first change, when a user's grace ends, or when the limiter allows
+// more of a backlog.
 type announcer struct {
 	holder // static
 	ns     *Namespace
 
-	mu    sync.Mutex
-	news  news
-	due   time.Time // of the next round; zero: nothing to do
-	timer *time.Timer
-	state announcerState
+	mu      sync.Mutex
+	pending pending
+	due     time.Time // of the next round; zero: nothing to do
+	timer   *time.Timer
+	state   announcerState
 
 	// Owned by the round; once stopped, while there is none, by stop.
 	config PresenceConfig
 	rooms  map[string]*audience // by room; "": the namespace
-	busy   map[string]*audience // those of them who are to be told something
+	busy   map[string]*audience // those of rooms with something to announce
 }
 
 // announcerState says whether rounds go on.
@@ -39,52 +40,52 @@ const (
 	announcerStopped // for good
 )
 
-// news is what happened since the last round.
-type news struct {
-	reloaded bool    // the configuration has changed
-	changes  []visit // a user has come or gone
-	arrivals []visit // a socket has come
+// pending is what has happened since the last round.
+type pending struct {
+	reloaded bool     // the configuration has changed
+	changes  []change // a user has come or gone
+	arrivals []change // a socket has come
 }
 
-// visit is a user or a socket, by its id, in a room; "": the namespace.
-type visit struct{ room, id string }
+// change is of a user or a socket, by its id, in a room; "": the namespace.
+type change struct{ room, id string }
 
 // audience is the sockets in a room, or all of a namespace.
 type audience struct {
-	told    *presence.Told
-	lists   bool                // newcomers get a list
-	byList  bool                // up to maxListed members, all get one whenever it changed
-	waiting map[string]struct{} // ids of sockets that have no list yet; nil if none
-	held    int                 // bytes that count as memory
+	diff      *presence.Diff
+	lists     bool                // newcomers get a list
+	byList    bool                // up to maxListed members, all get one whenever it changed
+	newcomers map[string]struct{} // ids of sockets that have no list yet; nil if there are none
+	held      int                 // bytes that count as memory
 }
 
 // reloaded makes the next round, which is due now, go by a new configuration.
 func (a *announcer) reloaded() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.news.reloaded = true
+	a.pending.reloaded = true
 	a.wakeLocked(time.Now())
 }
 
 // changed and arrived enqueue. They are called under Namespace.mu.
 func (a *announcer) changed(room, user string) {
-	a.enqueue(func(n *news) { n.changes = append(n.changes, visit{room, user}) })
+	a.enqueue(func(p *pending) { p.changes = append(p.changes, change{room, user}) })
 }
 
 func (a *announcer) arrived(room, socket string) {
-	a.enqueue(func(n *news) { n.arrivals = append(n.arrivals, visit{room, socket}) })
+	a.enqueue(func(p *pending) { p.arrivals = append(p.arrivals, change{room, socket}) })
 }
 
-func (a *announcer) enqueue(add func(*news)) {
+func (a *announcer) enqueue(add func(*pending)) {
 	interval := a.ns.spec.Load().Presence.Interval
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.state == announcerStopped {
 		return
 	}
-	add(&a.news)
-	a.hold(visitCost)
-	if len(a.news.changes)+len(a.news.arrivals) > maxNews {
+	add(&a.pending)
+	a.hold(changeCost)
+	if len(a.pending.changes)+len(a.pending.arrivals) > maxPending {
 		interval = 0
 	}
 	a.wakeLocked(time.Now().Add(interval))
@@ -120,21 +121,21 @@ func (a *announcer) armLocked() {
 func (a *announcer) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.hold(-a.news.cost())
+	a.hold(-a.pending.cost())
 	if a.state == announcerIdle { // else the round does
 		a.releaseAll()
 	}
-	a.state, a.news = announcerStopped, news{}
+	a.state, a.pending = announcerStopped, pending{}
 	if a.timer != nil {
 		a.timer.Stop()
 	}
 }
 
-func (n *news) cost() int { return visitCost * (len(n.changes) + len(n.arrivals)) }
+func (p *pending) cost() int { return changeCost * (len(p.changes) + len(p.arrivals)) }
 
 // account counts what is known of an audience that may have changed.
 func (a *announcer) account(au *audience) {
-	now := audienceCost + entryCost*(len(au.told.Known())+au.told.Pending()+len(au.waiting))
+	now := audienceCost + entryCost*(len(au.diff.Known())+au.diff.Pending()+len(au.newcomers))
 	a.hold(now - au.held)
 	au.held = now
 }
@@ -154,15 +155,15 @@ func (a *announcer) releaseAll() {
 }
 
 // begin takes what the round has to look at; false if none is due.
-func (a *announcer) begin(now time.Time) (n news, due bool) {
+func (a *announcer) begin(now time.Time) (p pending, due bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.state != announcerIdle || a.due.IsZero() || a.due.After(now) {
-		return n, false
+		return p, false
 	}
-	n, a.news = a.news, news{}
+	p, a.pending = a.pending, pending{}
 	a.due, a.state = time.Time{}, announcerRound
-	return n, true
+	return p, true
 }
 
 // finish lets the next round begin, at next if that is not zero.
@@ -184,24 +185,24 @@ func (a *announcer) finish(next time.Time) {
 
 func (a *announcer) round() {
 	now := time.Now()
-	heard, due := a.begin(now)
+	p, due := a.begin(now)
 	if !due {
 		return
 	}
 	var next time.Time
-	told := heard.cost()
+	cost := p.cost()
 	defer func() {
-		a.hold(-told)
+		a.hold(-cost)
 		a.finish(next)
 	}()
 	expiry := a.ns.hub.presence.Expire(a.ns.name, now, func(room, user string) {
-		heard.changes = append(heard.changes, visit{room, user})
+		p.changes = append(p.changes, change{room, user})
 	})
-	if heard.reloaded {
-		a.follow(a.ns.spec.Load().Presence)
+	if p.reloaded {
+		a.reconfigure(a.ns.spec.Load().Presence)
 	}
-	a.collect(&heard)
-	next = a.tell(now)
+	a.collect(&p)
+	next = a.announce(now)
 	for _, au := range a.busy {
 		a.account(au)
 	}
@@ -210,70 +211,70 @@ func (a *announcer) round() {
 	}
 }
 
-// audience is that of a room, made on the spot if the room is to be told of
-// its members; else nil.
+// audience returns that of a room. It makes one if the room's members are
+// announced; else it returns nil.
 func (a *announcer) audience(room string) *audience {
 	if au := a.rooms[room]; au != nil {
 		return au
 	}
-	if !a.tells(room) {
+	if !a.announces(room) {
 		return nil
 	}
-	return a.add(room, new(presence.Told))
+	return a.add(room, new(presence.Diff))
 }
 
-func (a *announcer) tells(room string) bool {
+func (a *announcer) announces(room string) bool {
 	if room == "" {
 		return a.config.Announce != AnnounceOff
 	}
 	return a.config.Rooms != nil && a.config.Rooms(room)
 }
 
-func (a *announcer) add(room string, told *presence.Told) *audience {
-	au := &audience{told: told}
-	au.speak(room, a.config.Announce)
+func (a *announcer) add(room string, diff *presence.Diff) *audience {
+	au := &audience{diff: diff}
+	au.setFormat(room, a.config.Announce)
 	a.rooms[room] = au
 	return au
 }
 
-// speak sets the form in which the audience is told.
-func (au *audience) speak(room string, how Announce) {
-	au.lists = room != "" || how == AnnounceList
-	au.byList = how != AnnounceDiff
+// setFormat sets the form of the audience's announcements.
+func (au *audience) setFormat(room string, format Announce) {
+	au.lists = room != "" || format == AnnounceList
+	au.byList = format != AnnounceDiff
 }
 
-func (au *audience) wait(socket string) {
-	if au.waiting == nil {
-		au.waiting = map[string]struct{}{}
+func (au *audience) addNewcomer(socket string) {
+	if au.newcomers == nil {
+		au.newcomers = map[string]struct{}{}
 	}
-	au.waiting[socket] = struct{}{}
+	au.newcomers[socket] = struct{}{}
 }
 
-// follow goes by a new configuration. Those who were told nothing so far get a
-// list, if they are to be told in lists; who was told goes on from there.
-func (a *announcer) follow(config PresenceConfig) {
+// reconfigure applies a new configuration. An audience that has heard nothing so
+// far gets a list, if its format is lists; others continue from what they know.
+func (a *announcer) reconfigure(config PresenceConfig) {
 	a.config = config
 	for room, au := range a.rooms {
-		if !a.tells(room) {
+		if !a.announces(room) {
 			a.dropAudience(room)
 			continue
 		}
 		had := au.lists
-		au.speak(room, config.Announce)
-		au.told.Sync(a.members(room))
+		au.setFormat(room, config.Announce)
+		au.diff.Sync(a.members(room))
 		switch {
 		case !au.lists:
-			au.waiting = nil
+			au.newcomers = nil
 		case !had:
-			a.waitAll(room, au)
+			a.addNewcomers(room, au)
 		}
 		a.busy[room] = au
 	}
 	for _, room := range a.ns.places(config.Rooms != nil) {
-		if a.rooms[room] == nil && a.tells(room) {
-			au := a.add(room, presence.Knows(a.members(room)))
+		if a.rooms[room] == nil && a.announces(room) {
+			au := a.add(room, presence.NewDiff(a.members(room)))
 			if au.lists {
-				a.waitAll(room, au)
+				a.addNewcomers(room, au)
 			}
 			a.busy[room] = au
 		}
@@ -284,42 +285,42 @@ func (a *announcer) members(room string) []string {
 	return a.ns.hub.presence.Members(a.ns.name, room)
 }
 
-func (a *announcer) waitAll(room string, au *audience) {
+func (a *announcer) addNewcomers(room string, au *audience) {
 	for _, id := range a.ns.socketIDs(room) {
-		au.wait(id)
+		au.addNewcomer(id)
 	}
 }
 
-// collect notes what the news come to.
-func (a *announcer) collect(n *news) {
-	for _, c := range n.changes {
+// collect notes what pending changes come to.
+func (a *announcer) collect(p *pending) {
+	for _, c := range p.changes {
 		if au := a.audience(c.room); au != nil {
-			au.told.Note(c.id, a.ns.hub.presence.IsMember(a.ns.name, c.room, c.id))
+			au.diff.Note(c.id, a.ns.hub.presence.IsMember(a.ns.name, c.room, c.id))
 			a.busy[c.room] = au
 		}
 	}
-	for _, c := range n.arrivals {
+	for _, c := range p.arrivals {
 		if au := a.audience(c.room); au != nil && au.lists {
-			au.wait(c.id)
+			au.addNewcomer(c.id)
 			a.busy[c.room] = au
 		}
 	}
 }
 
-// tell tells the audiences what they do not know, as far as the pace allows,
-// and returns when to go on; zero if all is told.
-func (a *announcer) tell(now time.Time) (next time.Time) {
-	pace := &a.ns.hub.pace
-	if !pace.next().After(now) {
+// announce announces to the audiences what they do not know, as much as the
+// limiter allows. It returns when to continue; zero if nothing is left.
+func (a *announcer) announce(now time.Time) (next time.Time) {
+	limiter := &a.ns.hub.announcements
+	if !limiter.next().After(now) {
 		b := engine.NewBatch()
 		defer b.Flush()
 		sent := 0
 		for room, au := range a.busy { // in any order: none is always last
-			sent += a.tellOne(b, room, au)
-			if au.told.Pending() == 0 && au.waiting == nil {
+			sent += a.announceTo(b, room, au)
+			if au.diff.Pending() == 0 && au.newcomers == nil {
 				a.account(au)
 				delete(a.busy, room)
-				if len(au.told.Known()) == 0 {
+				if len(au.diff.Known()) == 0 {
 					a.dropAudience(room)
 				}
 			}
@@ -327,13 +328,13 @@ func (a *announcer) tell(now time.Time) (next time.Time) {
 				break
 			}
 		}
-		pace.spend(now, sent)
+		limiter.spend(now, sent)
 	}
 	if len(a.busy) == 0 {
 		return next
 	}
 	next = now.Add(a.config.Interval)
-	if free := pace.next(); free.After(next) {
+	if free := limiter.next(); free.After(next) {
 		next = free
 	}
 	return next

@@ -99,14 +99,14 @@ type Hub struct {
 	recovery *recovery.Budget
 	detached *client // of lost sockets
 
-	config   atomic.Pointer[Config]
-	counts   counters
-	panics   guard.Panics
-	logins   logins
-	presence presence.State
-	pace     pace
-	refusals refusals
-	users    budget.Accounts[string] // by their ids
+	config        atomic.Pointer[Config]
+	counts        counters
+	panics        guard.Panics
+	logins        logins
+	presence      presence.State
+	announcements announcementLimiter
+	refusals      refusals
+	users         budget.Accounts[string] // by their ids
 
 	mu         sync.Mutex
 	namespaces map[string]*Namespace // guarded by mu

@@ -12,7 +12,7 @@ const (
 	roomCost     = 250
 	memberCost   = 80 // a socket's being in a room
 	batchCost    = 300
-	visitCost    = 64 // a change that is to be told
+	changeCost   = 64 // a change that waits to be announced
 	audienceCost = 300
 	entryCost    = 40 // an id in a list or set of an audience
 )

@@ -88,7 +88,7 @@ func checkIndex(t *testing.T, n *Namespace, model map[*Socket]map[string]bool) {
 
 // One announcement is limited in its list, not in its receivers.
 func TestPaceOfMany(t *testing.T) {
-	var p pace
+	var p announcementLimiter
 	now := time.Now()
 	p.spend(now, 20_000_000_000)
 	if wait := p.next().Sub(now); wait != 20_000*time.Second {

@@ -1,5 +1,5 @@
 // Package presence knows who is where: which users have sockets in a
-// namespace and in each of its rooms, and what an audience was told of it.
+// namespace and in each of its rooms, and what an audience knows of that.
 //
 // hub → **presence**. It is pure data: fed and asked by the hub, without
 // goroutines, timers or a clock of its own. It knows neither sockets nor
@@ -18,7 +18,8 @@ import (
 // in, last out. The zero value is ready; it is safe for concurrent use, and no
 // call does more than its answer needs.
 type State struct {
-	// Grew is told by how many bytes, about, the State has grown or shrunk; nil:
+	// Grew is called with the bytes, about, by which the State has grown or, if
+	// negative, shrunk; nil:
 	// nobody is. It is called with the State locked. The users whom LastSeen
 	// remembers do not count: there is room for a fixed number of them.
 	Grew func(bytes int)

@@ -42,7 +42,7 @@ func TestStateAgreesWithTheModel(t *testing.T) {
 	m := model{sockets: map[[2]string]int{}, until: map[[2]string]time.Time{}}
 	held := 0
 	s := presence.State{Grew: func(bytes int) { held += bytes }}
-	told := map[string]*presence.Told{"": new(presence.Told), "a": new(presence.Told), "b": new(presence.Told)}
+	diffs := map[string]*presence.Diff{"": new(presence.Diff), "a": new(presence.Diff), "b": new(presence.Diff)}
 	knows := map[string]map[string]bool{"": {}, "a": {}, "b": {}}
 	for step := range 20_000 {
 		at := [2]string{[]string{"", "a", "b"}[rng.IntN(3)], fmt.Sprint("user", rng.IntN(12))}
@@ -67,10 +67,10 @@ func TestStateAgreesWithTheModel(t *testing.T) {
 				m.until[at] = now.Add(grace)
 			}
 		}
-		told[room].Note(user, s.IsMember(namespace, room, user))
+		diffs[room].Note(user, s.IsMember(namespace, room, user))
 
 		now = now.Add(time.Duration(rng.IntN(300)) * time.Millisecond)
-		next := s.Expire(namespace, now, func(room, user string) { told[room].Note(user, false) })
+		next := s.Expire(namespace, now, func(room, user string) { diffs[room].Note(user, false) })
 		var soonest time.Time
 		for at, until := range m.until {
 			if !until.After(now) {
@@ -83,15 +83,15 @@ func TestStateAgreesWithTheModel(t *testing.T) {
 			t.Fatalf("step %d: next is %v, want %v", step, next, soonest)
 		}
 
-		for room, told := range told {
+		for room, diff := range diffs {
 			members := m.members(room)
 			if got := s.Members(namespace, room); !slices.Equal(got, members) {
 				t.Fatalf("step %d, room %q: got %v, want %v", step, room, got, members)
 			}
 			if rng.IntN(50) == 0 {
-				told.Sync(members)
+				diff.Sync(members)
 			}
-			hear(t, told, knows[room], members, rng.IntN(4))
+			hear(t, diff, knows[room], members, rng.IntN(4))
 		}
 	}
 
@@ -131,7 +131,7 @@ func TestMemoryIsHeldForEachPlaceAndMember(t *testing.T) {
 }
 
 // hear tells an audience at most so many changes, and checks them.
-func hear(t *testing.T, told *presence.Told, knows map[string]bool, members []string, most int) {
+func hear(t *testing.T, diff *presence.Diff, knows map[string]bool, members []string, most int) {
 	t.Helper()
 	differ := 0
 	for i := range 12 {
@@ -140,10 +140,10 @@ func hear(t *testing.T, told *presence.Told, knows map[string]bool, members []st
 			differ++
 		}
 	}
-	if told.Pending() != differ || told.Members() != len(members) {
-		t.Fatalf("%d pending to %d members, want %d to %d", told.Pending(), told.Members(), differ, len(members))
+	if diff.Pending() != differ || diff.Members() != len(members) {
+		t.Fatalf("%d pending to %d members, want %d to %d", diff.Pending(), diff.Members(), differ, len(members))
 	}
-	came, went := told.Take(most)
+	came, went := diff.Take(most)
 	if len(came)+len(went) != min(most, differ) {
 		t.Fatalf("took %v and %v of %d, at most %d", came, went, differ, most)
 	}
@@ -159,8 +159,8 @@ func hear(t *testing.T, told *presence.Told, knows map[string]bool, members []st
 		}
 		delete(knows, user)
 	}
-	if want := slices.Sorted(maps.Keys(knows)); !slices.Equal(told.Known(), want) {
-		t.Fatalf("knows %v, want %v", told.Known(), want)
+	if want := slices.Sorted(maps.Keys(knows)); !slices.Equal(diff.Known(), want) {
+		t.Fatalf("knows %v, want %v", diff.Known(), want)
 	}
 }
 
