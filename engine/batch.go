@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/caddy-realtime/realtime/engine/internal/netpoll"
 )
 
 const (
@@ -38,7 +40,7 @@ type Batch struct {
 	gathered []*Frames
 	buf      []byte
 
-	try      attempt
+	try      netpoll.Try
 	tryWrite func(c *conn, p []byte) (int, error)
 
 	slab []byte // where a worker reads
@@ -47,8 +49,10 @@ type Batch struct {
 
 var batches = sync.Pool{New: func() any {
 	b := &Batch{}
-	b.try.init()
-	b.tryWrite = b.try.write // made once: it is an allocation
+	b.try.Init()
+	b.tryWrite = func(c *conn, p []byte) (int, error) { // made once: it is an allocation
+		return b.try.Write(&c.Socket, p, c.session.config.WriteTimeout)
+	}
 	return b
 }}
 

@@ -1,16 +1,14 @@
 package engine
 
 import (
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"os"
-	"sync/atomic"
-	"syscall"
 	"time"
 	"unicode/utf8"
 
+	"github.com/caddy-realtime/realtime/engine/internal/netpoll"
 	"github.com/caddy-realtime/realtime/engine/internal/ws"
 	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/internal/guard"
@@ -24,29 +22,20 @@ const (
 
 // conn is one WebSocket connection.
 type conn struct {
-	net.Conn
+	netpoll.Socket
 	session *Session
-	raw     syscall.RawConn // the socket; nil: reads and writes cannot be tried
-	secure  bool            // raw carries TLS records
-	polled  bool            // the poller watches it
 	deflate ws.Deflate
-
-	// Guarded by the poller's mu.
-	fd      int32
-	watched bool
-
-	reading atomic.Uint32 // a readState, of a connection that the poller watches
-	ending  atomic.Bool   // the peer sends no more: read until the end shows
 
 	// Owned by the reader, of which there is one at a time.
 	turn    instant       // when it may go on; 0: it need not wait
 	cost    time.Duration // what its last message took of its account, in the time in which that comes back
-	unpaid  int32         // bytes of input that pay has not counted
-	probing bool          // the upgrade that it is for is not complete
-	discard bool          // what comes after a violation means nothing
-	fresh   bool          // a message was completed by this input
-	timed   bool          // the session waits for the rest of a message
 	input   ws.Decoder
+	unpaid  int32 // bytes of input that pay has not counted
+	probing bool  // the upgrade that it is for is not complete
+	discard bool  // what comes after a violation means nothing
+	fresh   bool  // a message was completed by this input
+	timed   bool  // the session waits for the rest of a message
+	polled  bool  // the poller watches it
 
 	// Guarded by the session's mu.
 	resume     instant // when to read again; 0: it does not rest
@@ -57,15 +46,12 @@ type conn struct {
 // newConn makes a session's connection. windowBits is what was negotiated for
 // permessage-deflate; 0: nothing was.
 func newConn(nc net.Conn, s *Session, windowBits int) *conn {
-	c := &conn{Conn: nc, session: s, raw: tryable(nc)}
-	if c.raw == nil {
-		c.raw = securedBy(nc)
-		c.secure = c.raw != nil
-	}
+	c := &conn{session: s}
+	c.Init(nc)
 	if windowBits > 0 {
 		c.deflate = ws.NewDeflate(s.config.Compression, windowBits)
 	}
-	if tcp, ok := socket(nc).(*net.TCPConn); ok {
+	if tcp := c.TCP(); tcp != nil {
 		// What a client does not read waits in our outbox, where it is
 		// counted, not in the kernel, which would grow to megabytes. The
 		// kernel doubles the figure. An error leaves things as they are.
@@ -81,49 +67,43 @@ func newConn(nc net.Conn, s *Session, windowBits int) *conn {
 // start begins to read.
 func (c *conn) start() {
 	c.polled = true
-	behind := c.input.HasBacklog()
-	if behind {
-		c.reading.Store(served) // by resume
+	backlog := c.input.HasBacklog()
+	if backlog || c.Secure() { // there may be input that the poller does not know of
+		c.Claim()
 	}
-	switch p := &c.session.server.poller; {
-	case !p.watch(c):
+	switch s := c.session.server; {
+	case !s.poller.Watch(c):
 		c.polled = false
 		go c.readAll()
-	case behind && !c.secure:
-		p.resume(c)
+	case c.Secure():
+		go c.startTLS()
+	case backlog:
+		s.ready(c)
 	}
 }
 
-// readState says who reads a connection that the poller watches.
-type readState = uint32
+// Polled is for the poller.
+func (c *conn) Polled() *netpoll.Socket { return &c.Socket }
 
-const (
-	parked readState = iota // nobody: there is no input
-	served                  // somebody, or a worker will
-	missed                  // the same, and there was more input since
-)
-
-// wake notes that there is input, and reports whether somebody is to be found
-// who reads it.
-func (c *conn) wake() bool {
-	for {
-		state := c.reading.Load()
-		if state == parked && c.reading.CompareAndSwap(parked, served) {
-			return true
-		}
-		if state == missed || state == served && c.reading.CompareAndSwap(served, missed) {
-			return false
-		}
+// Ready finds a reader for c, which has input. It is for the poller.
+func (c *conn) Ready() {
+	if c.Secure() {
+		go c.readArrived()
+	} else {
+		c.session.server.ready(c)
 	}
 }
 
-// park ends the reading; false if input came since it began.
-func (c *conn) park() bool {
-	if c.reading.CompareAndSwap(served, parked) {
-		return true
+// readAgain finds a reader for c, which has rested.
+func (c *conn) readAgain() {
+	switch {
+	case !c.polled:
+		go c.readAll()
+	case c.Secure():
+		go c.readRested()
+	default:
+		c.session.server.ready(c)
 	}
-	c.reading.Store(served)
-	return false
 }
 
 // readAll reads until the connection ends, on a goroutine of its own.
@@ -187,7 +167,7 @@ func (c *conn) serve(b *Batch) outcome {
 			}
 		} else {
 			in, off := c.input.Buffer(b.slab)
-			n, err := b.try.read(c, in[off:])
+			n, err := b.try.Read(&c.Socket, in[off:])
 			if n == 0 && err == nil {
 				return toWait
 			}
@@ -196,7 +176,7 @@ func (c *conn) serve(b *Batch) outcome {
 				return toEnd
 			}
 			c.pay(b)
-			if !c.input.HasBacklog() && n < len(in)-off && !c.ending.Load() {
+			if !c.input.HasBacklog() && n < len(in)-off && !c.Ended() {
 				return toWait // a short read took everything: epoll(7)
 			}
 		}
@@ -487,25 +467,17 @@ func (c *conn) lost() {
 	}
 }
 
-// socket is what a TLS connection runs over, or nc itself.
-func socket(nc net.Conn) net.Conn {
-	if c, ok := nc.(*tls.Conn); ok {
-		return c.NetConn()
-	}
-	return nc
-}
-
 // hangUp closes the connection, after a last frame if there is one. It may
 // block for a moment.
 func (c *conn) hangUp(last *Frames) {
 	if last != nil {
 		// Whether it arrives makes no difference to us.
-		_, _ = c.writeWithin(last.data, closeWriteTimeout)
+		_, _ = c.WriteWithin(last.data, closeWriteTimeout)
 	}
 	if err := c.Conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrClosedPipe) {
 		c.session.server.config.Load().Logger.Debug("closing connection", "error", err)
 	}
-	c.session.server.poller.closed(c)
+	c.session.server.poller.Closed(c)
 }
 
 // halfClose tells the peer that nothing more comes.

@@ -100,5 +100,5 @@ func TestPollerEndsWithTheLastConnection(t *testing.T) {
 }
 
 func somebodyPolls() bool {
-	return strings.Contains(stacks(), "engine.(*poller).run")
+	return strings.Contains(stacks(), "netpoll.(*Poller).run")
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-realtime/realtime/engine/internal/netpoll"
 	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/internal/guard"
 )
@@ -55,7 +56,7 @@ type Server struct {
 	workers    workers
 	heavy      workers
 	stints     sync.Mutex // held by the one of those in GiveWay that runs next
-	poller     poller
+	poller     netpoll.Poller
 	panics     guard.Panics
 	open       sync.WaitGroup // sessions whose receiver was not told of the end
 	present    sync.WaitGroup // sessions of which something is left
@@ -85,7 +86,7 @@ func NewServer(h Handler, c Config) *Server {
 	s.wheel.init(s)
 	s.workers.init(s, false)
 	s.heavy.init(s, true)
-	s.poller.init(s)
+	s.poller.Init(func(run func()) { go s.always("poller", run) })
 	s.Update(c)
 	return s
 }
@@ -280,7 +281,7 @@ func (s *Server) retire() {
 	s.wheel.retire()
 	s.workers.retire()
 	s.heavy.retire()
-	s.poller.retire()
+	s.poller.Retire()
 }
 
 func (s *Server) all() []*Session {

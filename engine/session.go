@@ -236,7 +236,7 @@ func (s *Session) blockedLocked() bool {
 	}
 	// On a connection that cannot be tried, a write that has just begun says
 	// nothing yet.
-	return s.writer == writing && s.ws.raw == nil && s.wroteAt > 0 && s.server.now()-s.wroteAt > instant(100*time.Millisecond)
+	return s.writer == writing && !s.ws.CanTry() && s.wroteAt > 0 && s.server.now()-s.wroteAt > instant(100*time.Millisecond)
 }
 
 func (s *Session) queueLocked(b *Batch, f *Frames) {

@@ -158,11 +158,7 @@ func (s *Session) resumeLocked(t instant) {
 	}
 	c.resume = 0
 	s.excuseLocked(c.rested)
-	if c.polled { // and served, as far as it knows
-		s.server.poller.resume(c)
-	} else {
-		go c.readAll()
-	}
+	c.readAgain()
 }
 
 // excuseLocked gives a client that was not read from then until now so much more

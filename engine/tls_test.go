@@ -146,7 +146,7 @@ func TestIdleTLSHasNoGoroutine(t *testing.T) {
 	idle := func() bool { return !strings.Contains(stacks(), "engine.(*conn).read") }
 	for end := time.Now().Add(10 * time.Second); !idle(); runtime.Gosched() {
 		if time.Now().After(end) {
-			t.Fatal("a goroutine waits for input")
+			t.Fatalf("a goroutine waits for input:\n%s", stacks())
 		}
 	}
 	last().Close()

@@ -116,7 +116,7 @@ func (q *request) upgradeSession() {
 	c.probing = true
 	// Before the client knows that it may begin.
 	ok := s.startProbe(c)
-	_, err := c.writeWithin(head.data, closeWriteTimeout)
+	_, err := c.WriteWithin(head.data, closeWriteTimeout)
 	switch _, stream := c.Conn.(*stream); {
 	case !ok && err != nil:
 		c.hangUp(nil)
@@ -236,7 +236,7 @@ func (s *Session) completeUpgrade(b *Batch, c *conn) bool {
 
 // say writes a frame on a probing WebSocket, which has no outbox.
 func (c *conn) say(f *Frames) bool {
-	_, err := c.writeWithin(f.data, closeWriteTimeout)
+	_, err := c.WriteWithin(f.data, closeWriteTimeout)
 	return err == nil
 }
 

@@ -126,7 +126,7 @@ func (w *workers) work() {
 		}
 		w.turn(b, c)
 		if w.pending() {
-			w.server.poller.look()
+			w.server.poller.Poll()
 		}
 	}
 }
@@ -173,7 +173,7 @@ func (s *Server) giveWay(began, turn instant) instant {
 	if now < began+turn {
 		return began
 	}
-	s.poller.look()
+	s.poller.Poll()
 	runtime.Gosched()
 	return s.now()
 }
@@ -189,7 +189,7 @@ func (s *Session) GiveWay(b *Batch) {
 	// has input by now waits for two stints at most, however many are at it.
 	s.server.stints.Lock()
 	defer s.server.stints.Unlock()
-	s.server.poller.look()
+	s.server.poller.Poll()
 	runtime.Gosched()
 }
 
@@ -197,11 +197,11 @@ func (s *Session) GiveWay(b *Batch) {
 func (w *workers) serve(b *Batch, c *conn) {
 	switch w.read(b, c) {
 	case toEnd:
-		w.server.poller.remove(c)
+		w.server.poller.Remove(c)
 	case toRead:
 		w.server.ready(c)
 	case toWait:
-		if !c.park() {
+		if !c.Park() {
 			w.server.ready(c)
 		}
 	}

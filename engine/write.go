@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"os"
-	"time"
 
 	"github.com/caddy-realtime/realtime/internal/guard"
 )
@@ -44,7 +43,7 @@ func (s *Session) flush(b *Batch) {
 		return
 	}
 	s.writer = writing
-	if c.raw == nil {
+	if !c.CanTry() {
 		go s.write(c)
 		return
 	}
@@ -103,7 +102,7 @@ func (s *Session) stepLocked(b *Batch, c *conn, how func(*conn, []byte) (int, er
 
 // waitWrite writes all of p, waiting as long as a client may take for it.
 func waitWrite(c *conn, p []byte) (int, error) {
-	return c.writeWithin(p, c.session.config.WriteTimeout)
+	return c.WriteWithin(p, c.session.config.WriteTimeout)
 }
 
 // wroteLocked takes n bytes off the outbox.
@@ -177,18 +176,4 @@ func (s *Session) writeFailedLocked(err error) {
 	if ended {
 		go s.hangUp()
 	}
-}
-
-// writeWithin writes all of p, waiting at most timeout.
-func (c *conn) writeWithin(p []byte, timeout time.Duration) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
-		return 0, err
-	}
-	n, err := c.Write(p)
-	if err == nil {
-		// A try must not find a deadline that has passed. This fails only on
-		// a connection that is gone, which the next read tells.
-		_ = c.SetWriteDeadline(time.Time{})
-	}
-	return n, err
 }

@@ -1,8 +1,13 @@
-package engine
+package netpoll
 
 import (
+	"crypto/tls"
+	"io"
+	"net"
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // The system calls of a try never wait, so the runtime need not hear of them.
@@ -10,16 +15,37 @@ import (
 // that take long, and takes the processor from those that do; a write on the
 // loopback, in which the kernel does the receiver's work as well, is one.
 
-func tryRead(fd int, p []byte) (int, error) { return tried(syscall.SYS_READ, fd, p) }
+func readFD(fd int, p []byte) (int, error) { return rawCall(syscall.SYS_READ, fd, p) }
 
-func tryWrite(fd int, p []byte) (int, error) { return tried(syscall.SYS_WRITE, fd, p) }
+func writeFD(fd int, p []byte) (int, error) { return rawCall(syscall.SYS_WRITE, fd, p) }
 
-func tried(call uintptr, fd int, p []byte) (int, error) {
+func rawCall(call uintptr, fd int, p []byte) (int, error) {
 	n, _, errno := syscall.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
 	if errno != 0 {
 		return 0, errno
 	}
 	return int(n), nil
+}
+
+// rawBelowTLS returns the socket below a TLS connection, nil if there is none.
+func rawBelowTLS(nc net.Conn) syscall.RawConn {
+	if c, ok := nc.(*tls.Conn); ok {
+		return rawConn(c.NetConn())
+	}
+	return nil
+}
+
+func peekFD(fd int, _ []byte) (int, error) {
+	var one [1]byte
+	n, _, err := syscall.Recvfrom(fd, one[:], syscall.MSG_PEEK)
+	if n == 0 && err == nil {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func writableFD(fd int, _ []byte) (int, error) {
+	return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 0)
 }
 
 // arrivals asks an epoll instance for what has come so far.
