@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/caddy-realtime/realtime/rules"
 )
 
 var update = flag.Bool("update", false, "write what the Caddyfiles of testdata adapt to beside them")
@@ -22,9 +24,11 @@ func adapt(caddyfile []byte) ([]byte, error) {
 	return text, err
 }
 
-// golden compares got with the file beside input that ends in ext.
+// golden compares got with the file beside input that ends in ext. A list of all
+// steps is <all>, so that a new step changes the files of no other.
 func golden(t *testing.T, input, ext string, got []byte) {
 	t.Helper()
+	got = bytes.ReplaceAll(got, []byte(strings.Join(rules.StepNames(), ", ")), []byte("<all>"))
 	path := strings.TrimSuffix(input, ".Caddyfile") + ext
 	if *update {
 		if err := os.WriteFile(path, got, 0o644); err != nil {
@@ -71,6 +75,27 @@ func TestAdaptGivesTheGoldenJSON(t *testing.T) {
 		}
 		golden(t, path, ".json", append(pretty.Bytes(), '\n'))
 	})
+}
+
+// Every step of the language is in a golden file.
+func TestEachStepIsInAGolden(t *testing.T) {
+	paths, err := filepath.Glob("testdata/adapt/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []byte
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, text...)
+	}
+	for _, step := range rules.StepNames() {
+		if !regexp.MustCompile(`"` + step + `": \{`).Match(all) {
+			t.Errorf("add the step %s to testdata/adapt/steps.Caddyfile, and run: go test -run Adapt -update .", step)
+		}
+	}
 }
 
 // Input beside the expected message.

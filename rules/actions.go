@@ -5,27 +5,16 @@ import (
 	"reflect"
 )
 
-// actions is the table of all steps. A new step is a type and a line here.
-var actions = map[string]func() Action{
-	"ack":        func() Action { return new(Ack) },
-	"appear":     func() Action { return new(Appear) },
-	"ask":        func() Action { return new(Ask) },
-	"batch":      func() Action { return new(Batch) },
-	"broadcast":  func() Action { return new(Broadcast) },
-	"dedupe":     func() Action { return new(Dedupe) },
-	"disconnect": func() Action { return new(Disconnect) },
-	"emit":       func() Action { return new(Emit) },
-	"if":         func() Action { return new(If) },
-	"ignore":     func() Action { return new(Ignore) },
-	"join":       func() Action { return new(Join) },
-	"leave":      func() Action { return new(Leave) },
-	"let":        func() Action { return new(Let) },
-	"log":        func() Action { return new(Log) },
-	"rate":       func() Action { return new(Rate) },
-	"require":    func() Action { return new(Require) },
-	"schema":     func() Action { return new(Schema) },
-	"set":        func() Action { return new(SetData) },
-	"typing":     func() Action { return new(Typing) },
+// The steps of the language. Each registers itself from its file, step_<name>.go.
+var (
+	actions     = map[string]func() Action{}
+	actionNames = map[reflect.Type]string{}
+)
+
+// register adds a step, whose fields are those of the type that create makes.
+func register(name string, create func() Action) {
+	actions[name] = create
+	actionNames[reflect.TypeOf(create())] = name
 }
 
 func newAction(name string) (Action, error) {
@@ -36,12 +25,5 @@ func newAction(name string) (Action, error) {
 	return create(), nil
 }
 
-// actionName is the key of a's type in the table, "" if it is not there.
-func actionName(a Action) string {
-	for name, create := range actions {
-		if reflect.TypeOf(create()) == reflect.TypeOf(a) {
-			return name
-		}
-	}
-	return ""
-}
+// actionName is the name of a step, "" if its type is not registered.
+func actionName(a Action) string { return actionNames[reflect.TypeOf(a)] }

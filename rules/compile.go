@@ -328,6 +328,8 @@ func compileAllowRooms(env *cel.Env, s *Set, text string) (condition, error) {
 	return allow, nil
 }
 
+var errOnlyEvents = errors.New("it is only allowed in rules for events that clients send")
+
 // compiler compiles one rule.
 type compiler struct {
 	scope

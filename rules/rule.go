@@ -36,11 +36,13 @@ type Step struct {
 	at     position
 }
 
-// Action is what a step does; its type is one of those in the table actions.
+// Action is what a step does. Its type is registered with the step's name and
+// documents the step: its fields are the step's in JSON.
 type Action interface {
-	// parse takes the tokens behind the step's name.
+	// parse takes the tokens after the step's name.
 	parse(l *reader) error
-	// compile adds the step's ops.
+	// compile checks the step and adds its ops, which a run executes. An op has
+	// an effect by Call.Do.
 	compile(c *compiler) error
 }
 

@@ -12,6 +12,8 @@ import (
 	"github.com/caddy-realtime/realtime/parser"
 )
 
+func init() { register("join", func() Action { return new(Join) }) }
+
 // Join adds the socket to rooms.
 //
 //	join <room or list> [refused <name>]
@@ -26,14 +28,6 @@ type Join struct {
 	Refused string `json:"refused,omitempty"`
 }
 
-// Leave removes the socket from rooms.
-//
-//	leave <room or list>
-type Leave struct {
-	// CEL expression, as of join.
-	Rooms string `json:"rooms"`
-}
-
 func (s *Join) parse(l *reader) (err error) {
 	if s.Rooms, err = l.expr("the room"); err != nil {
 		return err
@@ -41,11 +35,6 @@ func (s *Join) parse(l *reader) (err error) {
 	if l.keyword("refused") {
 		s.Refused, err = l.word("the name for the refused rooms")
 	}
-	return err
-}
-
-func (s *Leave) parse(l *reader) (err error) {
-	s.Rooms, err = l.expr("the room")
 	return err
 }
 
@@ -155,19 +144,4 @@ func (r *run) allowed(allow condition, room string) bool {
 	ok, err := allow(r)
 	r.room = ""
 	return ok && err == nil
-}
-
-func (s *Leave) compile(c *compiler) error {
-	rooms, _, err := c.targets(s.Rooms)
-	if err != nil {
-		return err
-	}
-	c.add(func(r *run) *hub.Refusal {
-		from, err := rooms(r)
-		if err != nil {
-			return asRefusal(err)
-		}
-		return r.call.Do(&hub.Leave{Rooms: from})
-	})
-	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/caddy-realtime/realtime/rules/schema"
 )
 
+func init() { register("schema", func() Action { return new(Schema) }) }
+
 // Schema refuses the event unless its first argument satisfies a JSON Schema,
 // draft 2020-12. The client is told the first field that does not, and what it
 // must be. Formats are annotations, as the draft has it; patterns are regular
@@ -43,8 +45,6 @@ func (s *Schema) parse(l *reader) error {
 	}
 	return nil
 }
-
-var errOnlyEvents = errors.New("it is only allowed in rules for events that clients send")
 
 func (s *Schema) compile(c *compiler) error {
 	if c.kind != eventRule {

@@ -10,6 +10,8 @@ import (
 	"github.com/caddy-realtime/realtime/hub"
 )
 
+func init() { register("rate", func() Action { return new(Rate) }) }
+
 // Rate refuses the event, RATE_LIMITED, if the socket has sent it too often.
 // Each socket has a bucket of tokens for each Rate of a rule; all events that
 // one rule for * takes share it. A refused event takes no token.

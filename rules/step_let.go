@@ -10,8 +10,10 @@ import (
 	"github.com/caddy-realtime/realtime/hub"
 )
 
-// Let evaluates an expression once and gives the value a name for the steps
-// behind it, those of an if until its end. It is known in this run of the rule
+func init() { register("let", func() Action { return new(Let) }) }
+
+// Let evaluates an expression once and gives the value a name for the steps that
+// follow, those of an if until its end. It is known in this run of the rule
 // only and stored nowhere. As any value of JSON, a double that is whole comes
 // back as an int. More than 64 KB of it are TOO_LARGE.
 //

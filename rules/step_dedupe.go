@@ -8,8 +8,10 @@ import (
 	"github.com/caddy-realtime/realtime/internal/rawjson"
 )
 
+func init() { register("dedupe", func() Action { return new(Dedupe) }) }
+
 // Dedupe makes events with the same key one, so that a client may send again
-// what it got no answer to: the first one runs the steps behind, the others get
+// what it got no answer to: the first one runs the steps that follow, the others get
 // its answer and run nothing. Keys belong to the user, or to the socket of an
 // anonymous one, and to the event. A refusal is an answer, too, except those
 // that may pass: after BUSY, TIMEOUT, UPSTREAM_ERROR, RATE_LIMITED and
