@@ -51,7 +51,7 @@ func (s *Socket) addAsk(a *ask) (id int64, r *Refusal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.standing != present:
+	case s.state != stateOpen:
 		return 0, &Refusal{Code: Timeout, Message: "Disconnected"}
 	case len(s.asks) >= conf.PendingAsks, len(s.asks) > 0 && s.asked+a.size > conf.WaitingBytes:
 		return 0, &Refusal{Code: Limit, Message: "Too many unanswered questions"}

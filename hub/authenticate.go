@@ -125,11 +125,11 @@ func (s *Socket) ask(ctx context.Context, a Authenticator, payload []byte) (id *
 func (s *Socket) setCancel(cancel context.CancelFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.standing != present {
+	if s.state != stateOpen {
 		cancel()
 		return
 	}
-	s.tenureLocked().cancel = cancel
+	s.authStateLocked().cancel = cancel
 }
 
 // identify finds out who a new socket is and goes on with its connect call.
@@ -146,7 +146,7 @@ func (s *Socket) identified(b *engine.Batch, id *auth.Identity, err error) {
 	unknown := errors.Is(err, auth.ErrNoToken) || id == nil && err == nil
 	switch {
 	case !s.endIdentify(unknown):
-		s.turnAway(b, nil)
+		s.reject(b, nil)
 	case err != nil:
 		s.refuseIdentity(b, err)
 	default:
@@ -162,7 +162,7 @@ func (s *Socket) proceed(b *engine.Batch, id *auth.Identity) {
 	s.takeUp(b)
 	if !s.client().countUser(s.ns, id) {
 		s.refused("connect", errTooManyConnections)
-		s.turnAway(b, errTooManyConnections)
+		s.reject(b, errTooManyConnections)
 		return
 	}
 	s.drain(b, newCall(s, connectCall))
@@ -173,28 +173,28 @@ func (s *Socket) proceed(b *engine.Batch, id *auth.Identity) {
 func (s *Socket) endIdentify(unknown bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if unknown && s.tenure != nil && s.tenure.tentative {
-		s.departLocked(expelled)
+	if unknown && s.authState != nil && s.authState.tentative {
+		s.setStateLocked(stateKicked)
 	}
-	s.tenure = nil
-	return s.standing == present
+	s.authState = nil
+	return s.state == stateOpen
 }
 
-// insist has a socket that is tentative connect without a token. It is false
+// proceedAnonymous lets a tentative socket connect without a token. It is false
 // if the socket is gone.
-func (s *Socket) insist() bool {
+func (s *Socket) proceedAnonymous() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.tenure != nil {
-		s.tenure.tentative = false
+	if s.authState != nil {
+		s.authState.tentative = false
 	}
-	return s.standing == present
+	return s.state == stateOpen
 }
 
 func (s *Socket) isTentative() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.tenure != nil && s.tenure.tentative
+	return s.authState != nil && s.authState.tentative
 }
 
 // refuseIdentity turns a socket away that authentication did not let in. Only
@@ -203,10 +203,10 @@ func (s *Socket) refuseIdentity(b *engine.Batch, err error) {
 	r, final := identityRefusal(err)
 	s.refused("connect", r)
 	if final {
-		s.turnAway(b, r)
+		s.reject(b, r)
 		return
 	}
-	s.turnAway(b, nil)
+	s.reject(b, nil)
 	s.session().CloseSoon()
 }
 
@@ -224,12 +224,12 @@ func identityRefusal(err error) (r *Refusal, final bool) {
 	return &Refusal{Code: UpstreamError, Message: "Try again later", Cause: err}, false
 }
 
-// turnAway ends a socket that did not join. The client is told r, if it is
-// there to hear it; events that it sent meanwhile never run.
-func (s *Socket) turnAway(b *engine.Batch, r *Refusal) {
+// reject ends a socket that did not join. It answers CONNECT with r, unless r is
+// nil or the client has gone. Events that the client has sent never run.
+func (s *Socket) reject(b *engine.Batch, r *Refusal) {
 	told := r != nil && !s.isGone()
-	s.depart(expelled)
-	s.discard()
+	s.setState(stateKicked)
+	s.dropQueue()
 	s.finishRecovery(b, false, told && r.Code != Limit) // beyond a limit, the client may ask again when there is room
 	s.client().forget(s)
 	if told {

@@ -104,7 +104,7 @@ func (s *Socket) event(b *engine.Batch, c *call) {
 		return
 	}
 	c.of(s, eventCall)
-	s.enter(b, c)
+	s.enqueue(b, c)
 }
 
 // reservedEvent reports whether only the server may send events of that name.
@@ -130,7 +130,7 @@ func (c *call) Kicked() bool {
 	}
 	c.socket.mu.Lock()
 	defer c.socket.mu.Unlock()
-	return c.socket.standing == expelled
+	return c.socket.state == stateKicked
 }
 
 // Suspend lets the call end later, on any goroutine.
@@ -185,7 +185,7 @@ func (c *call) Worked(d time.Duration) {
 	}
 }
 
-// End ends the call. The lane goes on when the client was told.
+// End ends the call. The queue continues when the client has its answer.
 func (c *call) End(r *Refusal) {
 	s := c.socket
 	if !c.markEnded() {
@@ -196,7 +196,7 @@ func (c *call) End(r *Refusal) {
 		c.completeDedupe(r)
 	}
 	if c.markOver() {
-		c.batched(func(b *engine.Batch) { s.drain(b, s.next()) })
+		c.batched(func(b *engine.Batch) { s.drain(b, s.dequeue()) })
 	}
 }
 
@@ -211,7 +211,7 @@ func (c *call) markEnded() bool {
 	return first
 }
 
-// markOver reports whether the lane waits for the call.
+// markOver reports whether the queue waits for the call.
 func (c *call) markOver() bool {
 	if !c.suspended {
 		return false
@@ -239,53 +239,6 @@ func (c *call) conclude(r *Refusal) {
 			id = parser.NoID
 		}
 		c.batched(func(b *engine.Batch) { c.socket.refuse(b, c.event.Name, id, r) })
-	}
-}
-
-// concludeConnect answers CONNECT, and then does what the policy decided.
-func (c *call) concludeConnect(b *engine.Batch, r *Refusal) {
-	s := c.socket
-	if r == nil {
-		switch s.ns.add(s, func() { s.hello(b) }) {
-		case gone:
-			r = errNoNamespace
-		case crowded:
-			r = errTooManyConnections
-		case behind:
-			s.refused("connect", errBehind)
-			s.turnAway(b, nil)
-			s.session().CloseSoon()
-			return
-		}
-	}
-	if r != nil {
-		s.refused("connect", r)
-		s.turnAway(b, r)
-		return
-	}
-	s.finishRecovery(b, true, false)
-	s.watchExpiry(c.view.identity)
-	s.session().Established()
-	s.ns.hub.log().Debug("socket joined", "socket_id", s.id, "user_id", s.UserID(), "namespace", s.ns.name, "remote_ip", s.session().Handshake().RemoteIP)
-	for _, f := range c.deferred {
-		f()
-	}
-}
-
-// hello sends the CONNECT answer, and then what a recovered socket has missed:
-// the stock client keeps events that come before CONNECT, does not count them as
-// heard, and keeps them when the connection breaks; it would hear them again.
-// The caller holds Namespace.mu: whoever ends the socket waits for it, and the
-// witness hears of the end later.
-func (s *Socket) hello(b *engine.Batch) {
-	p := parser.Packet{Type: parser.Connect, ID: parser.NoID, Namespace: s.ns.wire, Data: s.connectData()}
-	if s.client().codec == plainJSON && s.ns.name == "/" {
-		p = s.plainOpen()
-	}
-	s.client().send(b, p)
-	s.replay(b)
-	if w := s.client().opening.Observer; w != nil {
-		w.Joined(s.id, s.UserID())
 	}
 }
 

@@ -375,7 +375,7 @@ func (l slowLog) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// A call that holds the lane may end on another goroutine
+// A call that holds the queue may end on another goroutine
 // before the policy has returned. Its answer still comes before the next one's.
 func TestAnswerBeforeNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

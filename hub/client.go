@@ -289,7 +289,7 @@ func (c *client) forget(s *Socket) {
 func (s *Socket) isGone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.standing != present
+	return s.state != stateOpen
 }
 
 // connect answers a CONNECT: namespace, identity, then the policy, which

@@ -18,9 +18,9 @@ const (
 	refreshInterval = 10 * time.Second
 )
 
-// tenure is what is going on about a socket's identity. Most sockets have
-// none. It is guarded by Socket.mu.
-type tenure struct {
+// authState is a socket's login in progress, and the expiry and refresh of its
+// token. Most sockets have none. It is guarded by Socket.mu.
+type authState struct {
 	cancel    context.CancelFunc // ends the login that runs; nil: none does
 	tentative bool               // of a plain client that has not said who it is
 	timer     *time.Timer        // until the token expires, then until the socket goes; nil: it stays
@@ -28,7 +28,7 @@ type tenure struct {
 }
 
 // end stops all that goes on by itself.
-func (t *tenure) end() {
+func (t *authState) end() {
 	if t.cancel != nil {
 		t.cancel()
 	}
@@ -37,11 +37,11 @@ func (t *tenure) end() {
 	}
 }
 
-func (s *Socket) tenureLocked() *tenure {
-	if s.tenure == nil {
-		s.tenure = new(tenure)
+func (s *Socket) authStateLocked() *authState {
+	if s.authState == nil {
+		s.authState = new(authState)
 	}
-	return s.tenure
+	return s.authState
 }
 
 // watchExpiry has the socket end when id does.
@@ -62,12 +62,12 @@ func (s *Socket) after(id *auth.Identity, d time.Duration, f func(*auth.Identity
 	if !s.hasLocked(id) {
 		return false
 	}
-	s.tenureLocked().timer = time.AfterFunc(d, func() { s.ns.hub.guard("token expiry", s.session(), func() { f(id) }) })
+	s.authStateLocked().timer = time.AfterFunc(d, func() { s.ns.hub.guard("token expiry", s.session(), func() { f(id) }) })
 	return true
 }
 
 func (s *Socket) hasLocked(id *auth.Identity) bool {
-	return s.standing == present && s.identity.Load() == id
+	return s.state == stateOpen && s.identity.Load() == id
 }
 
 // expire tells the client that its token has expired.
@@ -88,7 +88,7 @@ func (s *Socket) dismiss(id *auth.Identity) {
 	s.mu.Lock()
 	stays := !s.hasLocked(id)
 	if !stays {
-		s.departLocked(expelled)
+		s.setStateLocked(stateKicked)
 	}
 	s.mu.Unlock()
 	if stays {
@@ -121,7 +121,7 @@ func (s *Socket) refresh(b *engine.Batch, c *call) {
 			return
 		}
 		c.view.identity = id
-		s.enter(b, c)
+		s.enqueue(b, c)
 	})
 }
 
@@ -142,7 +142,7 @@ func (s *Socket) mayRefresh(old *auth.Identity, payload []byte) (Authenticator, 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, now := s.tenureLocked(), time.Now()
+	t, now := s.authStateLocked(), time.Now()
 	if t.cancel != nil || !t.refreshed.IsZero() && now.Sub(t.refreshed) < refreshInterval {
 		return nil, &Refusal{Code: RateLimited, Message: "Too many refreshes"}
 	}
@@ -175,17 +175,17 @@ func (s *Socket) renew(old, id *auth.Identity, err error) *Refusal {
 func (s *Socket) endRefresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tenureLocked().cancel = nil
+	s.authStateLocked().cancel = nil
 }
 
 func (s *Socket) replace(id *auth.Identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.standing != present {
+	if s.state != stateOpen {
 		return
 	}
 	s.identity.Store(id)
-	if t := s.tenure; t.timer != nil {
+	if t := s.authState; t.timer != nil {
 		t.timer.Stop()
 		t.timer = nil
 	}

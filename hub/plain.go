@@ -24,7 +24,7 @@ func (c *client) openPlain() {
 	}
 	if a != nil {
 		c.silent = true
-		s.tenure = &tenure{tentative: true} // nobody else knows s yet
+		s.authState = &authState{tentative: true} // nobody else knows s yet
 	}
 	s.identify(b, a, nil)
 }
@@ -34,7 +34,7 @@ func (c *client) firstPlain(b *engine.Batch, p *parser.Packet) {
 	c.silent = false
 	s := c.socket(mainNamespace)
 	switch {
-	case p.Type != parser.PlainAuth && (s == nil || !s.insist()):
+	case p.Type != parser.PlainAuth && (s == nil || !s.proceedAnonymous()):
 		c.connect(b, mainNamespace, nil)
 	case p.Type == parser.PlainAuth && s != nil && s.isTentative(): // it would have no token
 		c.forget(s)

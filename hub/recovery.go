@@ -128,7 +128,7 @@ func (s *Socket) lostSize() int {
 // detach has a lost socket let go of its connection and all that came with it.
 func (s *Socket) detach() {
 	s.mu.Lock()
-	s.auth, s.tenure = nil, nil
+	s.auth, s.authState = nil, nil
 	s.mu.Unlock()
 	s.via.Store(s.ns.hub.detached)
 }

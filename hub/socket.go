@@ -32,27 +32,27 @@ type Socket struct {
 	joined bool         // last: it shares its word with what follows
 
 	// Guarded by mu.
-	standing standing
-	running  bool // a call holds the lane
-	mu       sync.Mutex
-	auth     []byte  // what came with CONNECT, without secrets; nil if nothing
-	kept     int32   // bytes of auth and data that count as memory
-	waiting  []*call // what comes after it
-	bytes    int     // size of the waiting events
-	data     []byte  // JSON object socket.data; nil: {}. Replaced, never changed
-	asks     map[int64]*ask
-	asked    int      // size of the events whose rules wait for an answer
-	tenure   *tenure  // nil: nothing is to be said of its identity
-	buckets  []bucket // of what is limited in rate
+	state     socketState
+	running   bool // a call holds the queue
+	mu        sync.Mutex
+	auth      []byte  // what came with CONNECT, without secrets; nil if nothing
+	kept      int32   // bytes of auth and data that count as memory
+	waiting   []*call // the events after it
+	bytes     int     // size of the waiting events
+	data      []byte  // JSON object socket.data; nil: {}. Replaced, never changed
+	asks      map[int64]*ask
+	asked     int        // size of the events whose rules wait for an answer
+	authState *authState // nil: no login, expiry or refresh
+	buckets   []bucket   // of what is limited in rate
 }
 
-// standing says which events of a socket run.
-type standing uint8
+// socketState says which events of a socket run. It only goes up.
+type socketState uint8
 
 const (
-	present  standing = iota // all; it may still be connecting
-	departed                 // those that came before
-	expelled                 // none: the server disconnected it, or never let it in
+	stateOpen   socketState = iota // all; the socket may still be connecting
+	stateLeft                      // those that came before
+	stateKicked                    // none: the server disconnected or rejected the socket
 )
 
 func (s *Socket) client() *client          { return s.via.Load() }
@@ -205,17 +205,16 @@ func (s *Socket) setData(key string, value []byte, limit int) *Refusal {
 
 // keepLocked counts what the socket keeps, until it is gone.
 func (s *Socket) keepLocked(bytes int) {
-	if bytes != 0 && s.standing == present {
+	if bytes != 0 && s.state == stateOpen {
 		s.kept += int32(bytes)
 		s.ns.hub.engine.Hold(budget.Sockets, bytes)
 	}
 }
 
-// departLocked changes the standing of a socket that is to go. It does not come
-// back from it.
-func (s *Socket) departLocked(how standing) {
+// setStateLocked changes the state of a socket that is to go.
+func (s *Socket) setStateLocked(to socketState) {
 	s.keepLocked(-int(s.kept))
-	s.standing = max(s.standing, how)
+	s.state = max(s.state, to)
 }
 
 // send queues a packet for this socket alone, if it is still there.
@@ -284,25 +283,25 @@ func (a *Disconnect) perform(c *call) *Refusal {
 // itself.
 func (s *Socket) kick(b *engine.Batch) {
 	s.send(b, parser.Packet{Type: parser.Disconnect, ID: parser.NoID})
-	s.depart(expelled)
+	s.setState(stateKicked)
 	s.leave(b, "server namespace disconnect")
 }
 
-// depart ends whatever is under way about the socket's identity, and keeps a
-// socket that has not joined from joining. It does not come back from it.
-func (s *Socket) depart(how standing) {
+// setState changes the state of a socket that is to go: a login in progress is
+// cancelled, and a socket that has not joined will not join.
+func (s *Socket) setState(to socketState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.departLocked(how)
-	if s.tenure != nil {
-		s.tenure.end()
+	s.setStateLocked(to)
+	if s.authState != nil {
+		s.authState.end()
 	}
 }
 
 // leave takes the socket out of its namespace. Its policy is told when the
 // events that it sent before have run. Only the first call does anything.
 func (s *Socket) leave(b *engine.Batch, reason string) {
-	s.depart(departed)
+	s.setState(stateLeft)
 	became, evicted := s.ns.remove(s, reason)
 	if became == notThere {
 		return
@@ -334,5 +333,5 @@ func (s *Socket) notifyDisconnect(b *engine.Batch, reason string) {
 	s.ns.deduper.forget(s)
 	c := newCall(s, disconnectCall)
 	c.event.Reason = reason
-	s.enter(b, c)
+	s.enqueue(b, c)
 }

@@ -6,14 +6,14 @@ import (
 	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
-// The lane of a socket runs its calls one after another, in the order in
-// which the events came, on whatever goroutine brings the next one. A call
-// that holds the lane lets the others wait; it never blocks a goroutine.
+// The event queue of a socket runs its calls one after another, in the order in
+// which the events came, on the goroutine that brings the next one. While a call
+// holds the queue, the others wait in it; no goroutine is blocked.
 
-// enter runs c, or lets it wait for the calls before it.
-func (s *Socket) enter(b *engine.Batch, c *call) {
+// enqueue runs c, or lets it wait for the calls before it.
+func (s *Socket) enqueue(b *engine.Batch, c *call) {
 	s.mu.Lock()
-	if s.standing != present && c.kind != disconnectCall { // it crossed with our disconnecting it
+	if s.state != stateOpen && c.kind != disconnectCall { // the event crossed with the disconnect
 		s.mu.Unlock()
 		c.free()
 		return
@@ -39,15 +39,16 @@ func (s *Socket) enter(b *engine.Batch, c *call) {
 	s.mu.Unlock()
 }
 
-// drain runs c and what waits behind it, until a call holds the lane.
+// drain runs c and the calls that wait after it, until one holds the queue.
 func (s *Socket) drain(b *engine.Batch, c *call) {
 	for c != nil && s.run(b, c) {
-		c = s.next()
+		c = s.dequeue()
 	}
 }
 
-// next takes the call that waits longest; nil, and the lane is free, if none.
-func (s *Socket) next() *call {
+// dequeue takes the call that has waited longest; nil, and the queue is free, if
+// there is none.
+func (s *Socket) dequeue() *call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.waiting) > 0 {
@@ -56,7 +57,7 @@ func (s *Socket) next() *call {
 		size := c.event.Args.Len()
 		s.bytes -= size
 		s.ns.hub.engine.Hold(budget.Waiting, -size-eventCost)
-		if s.standing != expelled || c.kind == disconnectCall {
+		if s.state != stateKicked || c.kind == disconnectCall {
 			if c.view.identity == nil { // it came before the client was known
 				c.view.identity = s.identity.Load()
 			}
@@ -68,15 +69,15 @@ func (s *Socket) next() *call {
 	return nil
 }
 
-// discard forgets what waits on a socket that did not join.
-func (s *Socket) discard() {
+// dropQueue drops the waiting calls of a socket that did not join.
+func (s *Socket) dropQueue() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ns.hub.engine.Hold(budget.Waiting, -s.bytes-len(s.waiting)*eventCost)
 	s.waiting, s.bytes = nil, 0
 }
 
-// run gives c to the policy and reports whether the lane may go on.
+// run gives c to the policy and reports whether the next call may run.
 func (s *Socket) run(b *engine.Batch, c *call) bool {
 	c.b = b
 	c.dispatch()
