@@ -90,6 +90,22 @@ func TestFloodOfAcksEndsNothing(t *testing.T) {
 	})
 }
 
+// Packets that a connection may not send any more, since it is about to be closed,
+// count as well.
+func TestFloodBeforePassingCloseCounts(t *testing.T) {
+	serveConfig(t, limited(budget.Events, 1, 20), func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", `{"token":"ann"}`)
+		c.Send(`40/b,{"token":"down"}`)
+		for range 10 {
+			c.Send("40/b,")
+			c.Send("42/nowhere,[1]")
+		}
+		synctest.Wait()
+		exhausted(t, h, "events", true)
+	})
+}
+
 // A rule that joins many rooms for one event costs as many.
 func TestJoinOfManyRoomsCountsForEach(t *testing.T) {
 	serveConfig(t, limited(budget.Events, 10, 20), func(t *testing.T, h *hub.Hub, n *siotest.Network) {

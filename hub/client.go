@@ -157,11 +157,11 @@ func (c *client) packet(b *engine.Batch, p *parser.Packet) {
 // and reports whether it may be sent. If not, its session ends. While a session is about to
 // end, the client has to try in another one what it could not do in this one.
 func (c *client) mayHandle(b *engine.Batch, p *parser.Packet) bool {
+	c.session.Spend(b, budget.Events, 1)
 	leaving := c.session.Leaving()
 	if leaving && (p.Type == parser.Connect || c.socket(p.Namespace) == nil) {
 		return false
 	}
-	c.session.Spend(b, budget.Events, 1)
 	if p.Type != parser.Connect || c.mayConnect(b) {
 		return true
 	}
