@@ -89,6 +89,12 @@ func (p *scriptParser) line() error {
 
 const eventForms = "write client <name> {…}, <client> emits <event> <value>… or <client> disconnects"
 
+// notEmitted are the rules that no event of a client runs, and what does.
+var notEmitted = map[string]string{
+	"connect":    "client <name> {…}",
+	"disconnect": "<client> disconnects",
+}
+
 func (p *scriptParser) event(text string) error {
 	first, rest := cutWord(text)
 	second, rest := cutWord(rest)
@@ -109,6 +115,9 @@ func (p *scriptParser) event(text string) error {
 			return errors.New("the event is missing")
 		}
 		l.Name = strings.Trim(l.Name, `"`)
+		if hint := notEmitted[l.Name]; hint != "" {
+			return fmt.Errorf("a client cannot send %s; write %s", l.Name, hint)
+		}
 		l.Args, err = p.values(rest)
 	case second == "disconnects":
 		l.Args, err = p.values(rest)
@@ -186,7 +195,7 @@ func (p *scriptParser) values(text string) (json.RawMessage, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf(`%s is not JSON: %w; separate values by spaces, and put strings in double quotes`, text, err)
+			return nil, fmt.Errorf(`%s is not JSON: %w; separate values by spaces, and put strings in double quotes`, strings.TrimSpace(text), err)
 		}
 		return json.Marshal(list)
 	}
