@@ -15,14 +15,16 @@ import (
 	"cel.dev/cel-go/common/types"
 
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/names"
 	"github.com/caddy-realtime/realtime/parser"
 )
 
 // Options are what rules need beside themselves. The zero value is ready.
 type Options struct {
-	// AllowRooms is a CEL expression over `room` and the variables of rules.
-	// It is asked for each room that a client's own choice would join; if it
-	// is not true the join is refused FORBIDDEN. Default: any room.
+	// AllowRooms is a CEL expression over `room` and the variables of rules, but
+	// those of an event. It is evaluated for each room that a client's own choice
+	// would join, also on recovery; if it is not true the join is refused
+	// FORBIDDEN. Default: any room.
 	AllowRooms string
 	// Presence is what the namespace's sockets are told, which compiles on its
 	// own: the events that tell it are not matched by `*`.
@@ -263,7 +265,7 @@ func kindOf(event string) ruleKind {
 // add compiles a rule into s.
 func (s *Set) add(env *cel.Env, r placedRule) error {
 	if err := checkEvent(r.Event); err != nil {
-		return placed(r.where, "on %s: %w", r.Event, err)
+		return placed(r.where, "on %s: %w", strings.Trim(strconv.Quote(r.Event), `"`), err)
 	}
 	c := &compiler{scope: scope{env: env, expand: s.expand}, set: s, kind: kindOf(r.Event), code: s.code(r.Event), end: new(int), event: r.Event}
 	c.code.starts = append(c.code.starts, len(c.code.ops))
@@ -300,7 +302,9 @@ func checkEvent(event string) error {
 	case event == "":
 		return errors.New("the event is missing")
 	case len(event) > maxEventName:
-		return errors.New("the name of the event is longer than 128 bytes")
+		return errLongEvent
+	case !names.Clean(event):
+		return errUncleanEvent
 	case event == "connect", event == "disconnect", event == "auth-refresh":
 		return nil
 	case parser.IsReserved(event), ownEvents[event]:

@@ -85,6 +85,8 @@ func TestErrorsSayWhereAndWhatToWrite(t *testing.T) {
 		// Steps.
 		{"on a {\nemit\n}", `Caddyfile:2: emit: the event is missing`},
 		{"on a {\nemit connect\n}", `Caddyfile:2: emit: the name connect is reserved by Socket.IO; choose another`},
+		{"on a {\nemit \"a\nb\"\n}", `Caddyfile:2: emit: the name of the event has a control character`},
+		{"on \"a\nb\" {\nack 1\n}", `Caddyfile:1: on a\nb: the name of the event has a control character`},
 		{"on a {\nemit x data to\n}", `Caddyfile:2: emit: the room after to is missing`},
 		{"on a {\nemit x data to \"a\" to \"b\"\n}", "Caddyfile:2: emit: to must not be given twice; write several rooms as one list in backticks: `[\"a\", \"b\"]`"},
 		{"on a {\nemit x data except \"a\" except \"b\"\n}", "Caddyfile:2: emit: except must not be given twice; write several rooms as one list in backticks: `[\"a\", \"b\"]`"},
@@ -351,8 +353,11 @@ func TestAllowRoomsHoldsForWhatClientsChoose(t *testing.T) {
 		t.Errorf("anonymous, where allow_rooms cannot be evaluated: %s", got)
 	}
 	for expr, want := range map[string]string{
-		`rooms == "x"`: `allow_rooms: rooms == "x": undeclared name rooms`,
-		`size(room)`:   `allow_rooms: size(room): a condition must be true or false, this is a number; compare it`,
+		`rooms == "x"`:                `allow_rooms: rooms == "x": undeclared name rooms`,
+		`room in data.rooms`:          `allow_rooms: room in data.rooms: data is not known here, since rooms are also checked on recovery, without an event; use room, user`,
+		`args.all(x, x == room)`:      `args is not known here`,
+		`event != "" && reason == ""`: `is not known here`,
+		`size(room)`:                  `allow_rooms: size(room): a condition must be true or false, this is a number; compare it`,
 	} {
 		if _, err := rules.Compile(nil, nil, rules.Options{AllowRooms: expr}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", expr, err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/names"
 	"github.com/caddy-realtime/realtime/parser"
 )
 
@@ -23,6 +24,11 @@ type emission struct {
 
 const maxEventName = 128 // bytes
 
+var (
+	errLongEvent    = errors.New("the name of the event is longer than 128 bytes")
+	errUncleanEvent = errors.New("the name of the event has a control character")
+)
+
 func (c *compiler) emission(s *Emit, notSelf bool) (e emission, err error) {
 	event, err := c.set.text(s.Event)
 	switch {
@@ -35,7 +41,9 @@ func (c *compiler) emission(s *Emit, notSelf bool) (e emission, err error) {
 	case parser.IsReserved(event):
 		return e, fmt.Errorf("the name %s is reserved by Socket.IO; choose another", event)
 	case len(event) > maxEventName:
-		return e, errors.New("the name of the event is longer than 128 bytes")
+		return e, errLongEvent
+	case !names.Clean(event):
+		return e, errUncleanEvent
 	}
 	e = emission{event: event, notSelf: notSelf, volatile: s.Volatile}
 	if event == "*" {

@@ -50,7 +50,16 @@ func (s scope) check(text string) (*source, error) {
 		return nil, fmt.Errorf("%s: %w", text, err)
 	}
 	src := &source{scope: s, ast: checked.NativeRep(), out: checked.OutputType()}
-	s.walk(src.ast.Expr(), nil, func(_ ast.Expr, p *path) { src.fromClient = src.fromClient || p.fromClient() })
+	var ofEvent string
+	s.walk(src.ast.Expr(), nil, func(_ ast.Expr, p *path) {
+		src.fromClient = src.fromClient || p.fromClient()
+		if p.ofEvent() {
+			ofEvent = rootNames[p.root]
+		}
+	})
+	if s.room && ofEvent != "" {
+		return nil, fmt.Errorf("%s: %s is not known here, since rooms are also checked on recovery, without an event; use room, user or socket, or require in the rule", text, ofEvent)
+	}
 	return src, nil
 }
 

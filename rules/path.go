@@ -80,6 +80,15 @@ func (p *path) fromClient() bool {
 	return false
 }
 
+// ofEvent reports whether only an event has what the path selects.
+func (p *path) ofEvent() bool {
+	switch p.root {
+	case rootArgs, rootData, rootEvent, rootReason:
+		return true
+	}
+	return false
+}
+
 // resolve returns what p selects. The value's bytes are valid as long as the
 // call's, or until the run's scratch is reset.
 func (p *path) resolve(r *run) (value, error) {
