@@ -157,6 +157,4 @@ describe("afterwards", () => {
     });
     assert.ok((await caddy.figures()).heap < 60e6);
   });
-
-  test("no panic was logged", limit, () => assert.deepEqual(caddy.panics, []));
 });

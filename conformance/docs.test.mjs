@@ -8,7 +8,7 @@ import { access, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } fro
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Browser } from "./lib/browser.mjs";
-import { Caddy, program } from "./lib/caddy.mjs";
+import { Caddy, globals, program } from "./lib/caddy.mjs";
 import { call, client, closeAll, connected, connects, next } from "./lib/client.mjs";
 import { inSeconds, jwt, secret } from "./lib/jwt.mjs";
 import { here, root, run } from "./lib/process.mjs";
@@ -26,11 +26,9 @@ async function blocks(page, language) {
 // serve runs one Caddyfile of a page, on a free port.
 async function serve(text, body, { ports = {}, ...options } = {}) {
   for (const [port, actual] of Object.entries(ports)) text = text.replaceAll(`localhost:${port}`, `127.0.0.1:${actual}`);
-  const global = "{\n\tadmin 127.0.0.1:{$ADMIN}\n\tpersist_config off\n\tdefault_bind 127.0.0.1\n}\n";
-  const caddy = await Caddy.start({ config: global + text.replaceAll("localhost:8080", "localhost:{$PORT}"), env, ...options });
+  const caddy = await Caddy.start({ config: `${globals()}\n${text.replaceAll("localhost:8080", "localhost:{$PORT}")}`, env, ...options });
   try {
     await body(`http://localhost:${caddy.ports.PORT}`, caddy);
-    assert.deepEqual(caddy.panics, []);
   } finally {
     closeAll();
     await caddy.stop();

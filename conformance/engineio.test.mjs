@@ -4,7 +4,7 @@
 
 import { after, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
-import { halfPost, RS } from "./lib/engine.mjs";
+import { ends, halfPost, RS } from "./lib/engine.mjs";
 import { reference, removeBuild, startEcho } from "./lib/echo.mjs";
 import { pause, until, within } from "./lib/wait.mjs";
 
@@ -42,20 +42,6 @@ function handshake(open, upgrades) {
   assert.match(open.sid, /^[\w-]{20,}$/);
   assert.deepEqual(open.upgrades, upgrades);
   for (const key of ["maxPayload", "pingInterval", "pingTimeout"]) assert.equal(typeof open[key], "number");
-}
-
-// The connection may be refused, cut, or opened and closed again.
-async function ends({ ws }) {
-  if (ws) await ws.ended();
-}
-
-// upgraded takes a session from polling to WebSocket.
-async function upgraded(p) {
-  const { ws } = await p.endpoint.upgrade({ ...v4ws, sid: p.sid });
-  ws.send("2probe");
-  assert.equal(await ws.frame(), "3probe");
-  ws.send("5");
-  return ws;
 }
 
 describe("Engine.IO handshake", () => {
@@ -499,14 +485,14 @@ describe("Engine.IO heartbeat", () => {
   test("1.8 a ping on its way outlives the upgrade", better, async () => {
     const p = await lively.endpoint.poll();
     assert.equal((await p.get()).body, "2");
-    const ws = await upgraded(p);
+    const ws = await p.upgraded();
     await ws.ended(); // the ping was never answered
     assert.ok(await lively.endpoint.gone(p.sid));
   });
 
   test("1.8 pings go on after the upgrade", limit, async () => {
     const p = await lively.endpoint.poll();
-    const ws = await upgraded(p);
+    const ws = await p.upgraded();
     for (let i = 0; i < 3; i++) {
       assert.equal(await ws.frame(), "2");
       ws.send("3");
@@ -549,7 +535,7 @@ describe("Engine.IO upgrade", () => {
 
   test("E24 HTTP requests after the upgrade", limit, async () => {
     const p = await eio.poll();
-    const ws = await upgraded(p);
+    const ws = await p.upgraded();
     ws.send("4settled");
     assert.equal(await ws.next(), "4settled");
     refused(await p.get(), 3, "Bad request");
@@ -561,7 +547,7 @@ describe("Engine.IO upgrade", () => {
 
   test("E25 a second WebSocket after the upgrade", limit, async () => {
     const p = await eio.poll();
-    const ws = await upgraded(p);
+    const ws = await p.upgraded();
     ws.send("4settled");
     assert.equal(await ws.next(), "4settled");
     await ends(await eio.upgrade({ ...v4ws, sid: p.sid }));

@@ -49,9 +49,7 @@ afterEach(() => {
   disperse();
 });
 
-after(async () => {
-  await caddy?.stop();
-});
+after(() => caddy?.stop());
 
 async function reload(text) {
   const { code, output } = await caddy.reload(text);
@@ -125,7 +123,6 @@ describe("caddy reload", () => {
       if (m.disconnects === 0) assert.deepEqual(m.news, numbers, m.who);
       else assert.deepEqual(m.news, [...new Set(m.news)].sort((a, b) => a - b), m.who);
     }
-    assert.deepEqual(caddy.panics, []);
   });
 
   test("a config that does not load changes nothing", limit, async () => {

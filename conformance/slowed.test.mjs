@@ -3,7 +3,7 @@
 
 import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, globals } from "./lib/caddy.mjs";
 import { closeAll, connected } from "./lib/client.mjs";
 import { until } from "./lib/wait.mjs";
 
@@ -15,13 +15,8 @@ const transports = {
 };
 
 // Small limits and a short heartbeat: what takes two minutes by the defaults.
-const config = `{
-	admin 127.0.0.1:{$ADMIN}
-	persist_config off
-	auto_https off
-}
+const config = `${globals()}
 http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		ping 500ms 500ms
 		limits {

@@ -9,7 +9,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Caddy } from "./lib/caddy.mjs";
 import { call, client, closeAll, connected, connects, heard, next } from "./lib/client.mjs";
-import { Endpoint, RS } from "./lib/engine.mjs";
+import { Endpoint, ends, RS } from "./lib/engine.mjs";
 import { freePort, here, Process } from "./lib/process.mjs";
 import { pause, until } from "./lib/wait.mjs";
 
@@ -91,18 +91,6 @@ async function closesOnAll(...packets) {
   const ws = await socket();
   for (const p of packets) ws.send(p);
   await ws.ended();
-}
-
-async function ends({ ws }) {
-  if (ws) await ws.ended();
-}
-
-async function upgraded(p) {
-  const { ws } = await p.endpoint.upgrade({ ...v4ws, sid: p.sid });
-  ws.send("2probe");
-  assert.equal(await ws.frame(), "3probe");
-  ws.send("5");
-  return ws;
 }
 
 describe("Socket.IO: Engine.IO below it", () => {
@@ -190,14 +178,14 @@ describe("Socket.IO: Engine.IO below it", () => {
 
   test("S14 upgrade", limit, async () => {
     const p = await pollingSocket();
-    const ws = await upgraded(p);
+    const ws = await p.upgraded();
     await alive(ws);
     ws.destroy();
   });
 
   test("S15 HTTP requests after the upgrade", limit, async () => {
     const p = await pollingSocket();
-    const ws = await upgraded(p);
+    const ws = await p.upgraded();
     await alive(ws);
     assert.equal((await p.get()).status, 400);
     await alive(ws);
@@ -206,7 +194,7 @@ describe("Socket.IO: Engine.IO below it", () => {
 
   test("S16 a second WebSocket after the upgrade", limit, async () => {
     const p = await pollingSocket();
-    const ws = await upgraded(p);
+    const ws = await p.upgraded();
     await alive(ws);
     await ends(await main.upgrade({ ...v4ws, sid: p.sid }));
     await alive(ws);
@@ -216,7 +204,7 @@ describe("Socket.IO: Engine.IO below it", () => {
   test("1.7 a header by POST, its attachment by WebSocket", limit, async () => {
     const p = await pollingSocket();
     await p.post(packet("451-1", ["message-with-ack", P(0)]));
-    const ws = await upgraded(p);
+    const ws = await p.upgraded();
     ws.send(Buffer.from([1, 2, 3]));
     assert.equal(await ws.next(), packet("461-1", [P(0)]));
     assert.deepEqual(await ws.next(), Buffer.from([1, 2, 3]));
@@ -699,7 +687,7 @@ describe("Socket.IO events", () => {
     const got = [];
     for (let i = 0; i < 20; i++) await p.send(`42["message",${i}]`);
     for (let i = 0; i < 5; i++) got.push(await p.next());
-    const ws = await upgraded(p);
+    const ws = await p.upgraded();
     for (let i = 20; i < 40; i++) ws.send(`42["message",${i}]`);
     // What that one GET held and next() has not handed out comes first.
     while (p.pending > 0) got.push(await p.next());

@@ -27,7 +27,6 @@ import (
 func abusers(ctx context.Context, t *trial) error {
 	const honest = 1000
 	s, err := t.start(`http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		on echo {
 			ack args...

@@ -31,7 +31,6 @@ func descriptors(ctx context.Context, t *trial) error {
 		return err
 	}
 	s, err := t.start(`http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		on echo {
 			ack args...
@@ -39,7 +38,6 @@ func descriptors(ctx context.Context, t *trial) error {
 	}
 }
 http://127.0.0.1:{$SITE} {
-	bind 127.0.0.1
 	reverse_proxy /app `+app.Addr().String()+`
 	root * `+dir+`
 	file_server

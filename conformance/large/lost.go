@@ -46,7 +46,6 @@ func lostOf(ctx context.Context, t *trial, n int, name string, secure bool, hell
 		site = "https://localhost:{$PORT} {\n\ttls internal"
 	}
 	s, err := t.start(site + `
-	bind 127.0.0.1
 	realtime {
 		recovery 10m
 		limits {

@@ -34,7 +34,6 @@ func memory(ctx context.Context, t *trial) error {
 		duration = 5 * time.Minute
 	}
 	s, err := t.start(`http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		limits {
 			fanout off
@@ -52,7 +51,6 @@ func memory(ctx context.Context, t *trial) error {
 	}
 }
 http://127.0.0.1:{$SITE} {
-	bind 127.0.0.1
 	respond "hello"
 }
 `, withEnv("GOMEMLIMIT=512MiB"))

@@ -16,7 +16,6 @@ import (
 func namespaces(ctx context.Context, t *trial) error {
 	const names, each, atOnce = 100_000, 16, 200
 	s, err := t.start(`http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		namespace ~/room-[0-9]+ {
 			on echo {

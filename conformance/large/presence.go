@@ -17,7 +17,6 @@ func flapping(ctx context.Context, t *trial) error {
 	const n = 10_000
 	config := func(announce string) string {
 		return `http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		presence {
 			announce ` + announce + `

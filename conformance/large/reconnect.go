@@ -11,7 +11,6 @@ import (
 )
 
 const joinAndSay = `
-	bind 127.0.0.1
 	realtime {
 		on join {
 			join data

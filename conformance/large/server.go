@@ -40,6 +40,7 @@ const globals = `
 	admin 127.0.0.1:{$ADMIN}
 	persist_config off
 	skip_install_trust
+	default_bind 127.0.0.1
 	auto_https disable_redirects
 `
 

@@ -25,7 +25,6 @@ func slow(ctx context.Context, t *trial) error {
 	const reading, stopping = 900, 100
 	text := strings.Repeat("x", 2000)
 	s, err := t.start(`http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		limits {
 			fanout off

@@ -18,13 +18,11 @@ import (
 func updates(ctx context.Context, t *trial) error {
 	const n = 1000
 	s, err := t.start(`http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		use updates
 	}
 }
 http://127.0.0.1:{$SITE} {
-	bind 127.0.0.1
 	respond "hello"
 }
 `)
@@ -126,7 +124,6 @@ func (u *updating) hear(ctx context.Context, c *client) error {
 func dedupe(ctx context.Context, t *trial) error {
 	const many, each = 50, 1000
 	s, err := t.start(`http://127.0.0.1:{$PORT} {
-	bind 127.0.0.1
 	realtime {
 		limits {
 			events off

@@ -89,8 +89,10 @@ export class Caddy {
     await this.process.stop(signal);
   }
 
+  // stop fails if anything panicked.
   async stop() {
     await this.process.stop();
     await rm(this.dir, { recursive: true, force: true });
+    if (this.panics.length > 0) throw new Error(`Caddy logged panics:\n${this.panics.join("\n")}`);
   }
 }

@@ -164,6 +164,22 @@ export class Polling {
   send(packet) {
     return this.post(packet);
   }
+
+  // upgraded takes the session to a WebSocket.
+  async upgraded() {
+    const { ws } = await this.endpoint.upgrade({ EIO: "4", transport: "websocket", sid: this.sid });
+    ws.send("2probe");
+    const packet = await ws.frame();
+    if (packet !== "3probe") throw new Error(`the probe was answered ${packet}`);
+    ws.send("5");
+    return ws;
+  }
+}
+
+// ends waits for the end of what upgrade resolves to: the connection may have
+// been refused, cut, or opened and closed again.
+export async function ends({ ws }) {
+  if (ws) await ws.ended();
 }
 
 // Wire is a WebSocket whose frames one asks for. Text arrives as a string,
