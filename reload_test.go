@@ -26,11 +26,7 @@ func versioned(v int) string {
 func TestReloadKeepsClientsAndReplacesRules(t *testing.T) {
 	port := freePort(t)
 	mustLoad(t, quiet(site(port, versioned(1))))
-	clients := map[string]testClient{}
-	for name, dial := range dialers {
-		clients[name] = dial(t, port)
-		join(t, clients[name], "")
-	}
+	clients := joinAll(t, port)
 	allAnswer := func(when, want string) {
 		t.Helper()
 		for name, c := range clients {
@@ -72,15 +68,13 @@ func TestFailedReloadEndsNothing(t *testing.T) {
 	port := freePort(t)
 	kept := strings.Replace(versioned(1), "{", "{\n recovery 1h\n namespace /a {\n on version {\n ack 1\n }\n }\n namespace ~/b.*\n", 1)
 	mustLoad(t, quiet(site(port, kept)))
-	clients := map[string]testClient{}
-	for name, dial := range dialers {
-		clients[name] = dial(t, port)
-		join(t, clients[name], "")
+	clients := joinAll(t, port)
+	for _, c := range clients {
 		for _, namespace := range []string{"/a", "/bc"} {
-			if err := clients[name].send("40" + namespace + ","); err != nil {
+			if err := c.send("40" + namespace + ","); err != nil {
 				t.Fatal(err)
 			}
-			expect(t, clients[name], "40"+namespace+",{")
+			expect(t, c, "40"+namespace+",{")
 		}
 	}
 	lost := dialWebSocket(t, port, nil)
@@ -254,11 +248,7 @@ func TestReloadWhilePolling(t *testing.T) {
 func TestGoneHubDisconnectsItsClients(t *testing.T) {
 	port := freePort(t)
 	mustLoad(t, quiet(site(port, versioned(1))))
-	clients := map[string]testClient{}
-	for name, dial := range dialers {
-		clients[name] = dial(t, port)
-		join(t, clients[name], "")
-	}
+	clients := joinAll(t, port)
 	hub := inForce(t, "").instance.hub.Load()
 	mustLoad(t, quiet(site(port, "respond gone 410")))
 

@@ -32,7 +32,13 @@ func get(t *testing.T, port int, path string, header ...string) (int, http.Heade
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	return roundTrip(t, http.DefaultTransport, req)
+}
+
+// roundTrip returns status, header and body of the answer.
+func roundTrip(t *testing.T, via http.RoundTripper, req *http.Request) (int, http.Header, string) {
+	t.Helper()
+	resp, err := via.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,27 +153,21 @@ func TestEncodeDoesNotBreakPolls(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.Header.Set("Accept-Encoding", "gzip") // set here, the transport does not decode
-	resp, err := c.http.Transport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if encodings := resp.Header.Values("Content-Encoding"); len(encodings) == 1 && encodings[0] == "gzip" {
-		r, err := gzip.NewReader(bytes.NewReader(body))
+	_, header, body := roundTrip(t, c.http.Transport, req)
+	if encodings := header.Values("Content-Encoding"); len(encodings) == 1 && encodings[0] == "gzip" {
+		r, err := gzip.NewReader(strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if body, err = io.ReadAll(r); err != nil {
+		text, err := io.ReadAll(r)
+		if err != nil {
 			t.Fatal(err)
 		}
+		body = string(text)
 	} else if len(encodings) > 0 {
 		t.Fatalf("encoded as %q", encodings)
 	}
-	if want := `430["` + text + `"]`; string(body) != want {
+	if want := `430["` + text + `"]`; body != want {
 		t.Errorf("got %.40q…", body)
 	}
 

@@ -244,10 +244,9 @@ func compileError(text string, o rules.Options) (*rules.Set, error) {
 	return rules.Compile(own, nil, o)
 }
 
-// run runs the call's event and returns what it did.
-func (c *fakeCall) run(t testing.TB, set *rules.Set) string {
-	t.Helper()
-	switch c.name {
+// dispatch has a set decide on an event.
+func dispatch(set *rules.Set, event string, c hub.Call) {
+	switch event {
 	case "connect":
 		set.Connect(c)
 	case "disconnect":
@@ -255,6 +254,12 @@ func (c *fakeCall) run(t testing.TB, set *rules.Set) string {
 	default:
 		set.Event(c)
 	}
+}
+
+// run runs the call's event and returns what it did.
+func (c *fakeCall) run(t testing.TB, set *rules.Set) string {
+	t.Helper()
+	dispatch(set, c.name, c)
 	if c.ended != 1 && c.asked == nil && c.resume == nil {
 		t.Fatalf("the call ended %d times", c.ended)
 	}

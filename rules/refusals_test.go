@@ -57,14 +57,7 @@ on question {
 		c := &endingCall{fakeCall: *newCall(tc.event, tc.args)}
 		c.limit = tc.limit
 		set := compile(t, own, rules.Options{})
-		switch tc.event {
-		case "connect":
-			set.Connect(c)
-		case "disconnect":
-			set.Disconnect(c)
-		default:
-			set.Event(c)
-		}
+		dispatch(set, tc.event, c)
 		if tc.answer != "" {
 			c.asked(parser.Args{JSON: []byte(tc.answer)}, nil)
 		}

@@ -27,6 +27,17 @@ var dialers = map[string]func(t *testing.T, port int) testClient{
 	"websocket": func(t *testing.T, port int) testClient { return dialWebSocket(t, port, nil) },
 }
 
+// joinAll has a client of each transport join the main namespace.
+func joinAll(t *testing.T, port int) map[string]testClient {
+	t.Helper()
+	clients := map[string]testClient{}
+	for name, dial := range dialers {
+		clients[name] = dial(t, port)
+		join(t, clients[name], "")
+	}
+	return clients
+}
+
 // join connects the main namespace. payload is "" or a JSON object.
 func join(t *testing.T, c testClient, payload string) {
 	t.Helper()
