@@ -394,7 +394,7 @@ func (c *conn) answer(b *Batch, f *Frames) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == open && !s.blockedLocked() {
+	if s.state.isOpen() && !s.blockedLocked() {
 		s.queueLocked(b, f)
 	}
 }
@@ -427,7 +427,7 @@ func (c *conn) refuse(err error) (goOn bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.discard {
-		s.deafenLocked(reason, closeFrames(code, why))
+		s.halfCloseLocked(reason, closeFrames(code, why))
 	} else {
 		s.failLocked(reason, code)
 	}
@@ -444,7 +444,7 @@ func (c *conn) closedBy(b *Batch, code uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.peerClosed = true
-	if s.state == open {
+	if s.state.isOpen() {
 		s.failLocked(TransportClose, code)
 	} else if s.writer == idle {
 		go s.hangUp()
@@ -459,8 +459,8 @@ func (c *conn) lost() {
 	}
 	s := c.session
 	s.mu.Lock()
-	ended := s.state != open
-	s.cutLocked(TransportClose)
+	ended := !s.state.isOpen()
+	s.abortLocked(TransportClose)
 	s.mu.Unlock()
 	if ended {
 		s.hangUp()
@@ -480,8 +480,8 @@ func (c *conn) hangUp(last *Frames) {
 	c.session.server.poller.Closed(c)
 }
 
-// halfClose tells the peer that nothing more comes.
-func (c *conn) halfClose() {
+// closeWrite tells the peer that nothing more comes.
+func (c *conn) closeWrite() {
 	defer c.session.server.caught("half close", nil)
 	guard.Fault("half close")
 	if h, ok := c.Conn.(interface{ CloseWrite() error }); ok {

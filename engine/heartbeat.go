@@ -97,9 +97,9 @@ func (s *Session) check(b *Batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	due := func(t instant) bool { return t > 0 && t <= now }
-	if s.state != open {
+	if !s.state.isOpen() {
 		s.resumeLocked(now)
-		if s.state == closing && due(s.lingerDue) {
+		if s.state.isEnding() && due(s.lingerDue) {
 			s.lingerDue = 0
 			go s.hangUp()
 		}
@@ -112,12 +112,12 @@ func (s *Session) check(b *Batch) {
 	}
 	resting := s.restingLocked()
 	switch {
-	case due(s.closeDue) && (s.leaving || !resting):
+	case due(s.closeDue) && (s.state == leaving || !resting):
 		s.closeLocked(ForcedClose)
 	case due(s.inputDue) && !resting:
-		s.deafenLocked(TransportError, emptyClose) // an answer would be taken for the rest of a frame
+		s.halfCloseLocked(TransportError, emptyClose) // an answer would be taken for the rest of a frame
 	case s.marked > 0 && due(s.stalled):
-		s.cutLocked(SlowConsumer)
+		s.abortLocked(SlowConsumer)
 	case due(s.beat) && s.pulse != calm:
 		s.failLocked(PingTimeout, ws.CloseNoStatus)
 	case due(s.beat), due(s.nextPingLocked()):
@@ -165,11 +165,11 @@ func (s *Session) scheduleLocked() {
 			next = t
 		}
 	}
-	if s.state == open {
+	if s.state.isOpen() {
 		earliest(s.beat)
 		earliest(s.nextPingLocked())
 		resting := s.restingLocked()
-		if s.leaving || !resting {
+		if s.state == leaving || !resting {
 			earliest(s.closeDue)
 		}
 		if !resting {
@@ -185,7 +185,7 @@ func (s *Session) scheduleLocked() {
 	if s.ws != nil {
 		earliest(s.ws.resume)
 	}
-	if next > 0 && s.state != gone {
+	if next > 0 && s.state != closed {
 		s.server.wheel.schedule(s, next)
 	}
 }

@@ -40,7 +40,7 @@ func TestAttachWhileClosing(t *testing.T) {
 	defer srv.retire()
 	for range 20_000 {
 		s := openedBy(srv)
-		s.state, s.ending, s.told = closing, graceful, true
+		s.state, s.notified = closing, true
 		client, nc := net.Pipe()
 		c := newConn(nc, s, 0)
 		b := NewBatch()
@@ -50,7 +50,7 @@ func TestAttachWhileClosing(t *testing.T) {
 		both.Go(func() { s.lingerUntil(srv.now()) })
 		both.Wait()
 		s.mu.Lock()
-		finished := s.state == gone
+		finished := s.state == closed
 		s.writer = writing // nothing is to be written here
 		s.mu.Unlock()
 		// The wheel may have closed it already: its time was over at once.

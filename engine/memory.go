@@ -112,15 +112,15 @@ func (s *Server) byBacklog() []*Session {
 func (s *Session) shed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == open {
-		s.cutLocked(SlowConsumer)
+	if s.state.isOpen() {
+		s.abortLocked(SlowConsumer)
 	}
 	s.unholdLocked()
 }
 
 // holdLocked counts what waits in the outbox and was not counted yet.
 func (s *Session) holdLocked() {
-	if s.ending == cut {
+	if s.state >= aborted {
 		return // it goes in a moment
 	}
 	for _, f := range s.outbox[s.head+int(s.held):] {

@@ -155,14 +155,15 @@ func (s *Session) startPoll(p *poll) (overlap bool) {
 		p.answer <- nil
 	case s.head < len(s.outbox):
 		s.answerPollLocked()
-	case s.state != open:
+	case !s.state.isOpen():
 		s.poll = nil
 		if s.reason == TransportClose { // the client said it first
 			p.answer <- []*Frames{noopPacket}
 		} else {
 			p.answer <- []*Frames{noopPacket, closePacket}
 		}
-		s.ending, s.lingerDue = max(s.ending, curt), 0
+		s.advanceLocked(dismissed)
+		s.lingerDue = 0
 		if s.post != nil && s.post.ended != nil { // it waits for this GET
 			close(s.post.ended)
 			s.post = nil
@@ -177,11 +178,11 @@ func (s *Session) startPoll(p *poll) (overlap bool) {
 func (s *Session) left() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.poll != nil || s.state != open {
+	if s.poll != nil || !s.state.isOpen() {
 		s.failLocked(TransportClose, ws.CloseNoStatus)
 		return
 	}
-	s.endLocked(TransportClose, graceful)
+	s.endLocked(TransportClose, closing)
 	s.post = &post{ended: make(chan struct{})}
 }
 
@@ -192,7 +193,7 @@ func (q *request) awaitLastPoll() {
 	s := q.session
 	s.mu.Lock()
 	p := s.post
-	waits := p != nil && p.ended != nil && s.state == closing && s.reason == TransportClose && s.ending == graceful
+	waits := p != nil && p.ended != nil && s.state == closing && s.reason == TransportClose
 	s.mu.Unlock()
 	if !waits {
 		return
@@ -245,7 +246,7 @@ func (s *Session) endPollingLocked() {
 	}
 	s.poll.answer <- []*Frames{goodbye}
 	s.poll = nil
-	s.ending = max(s.ending, curt)
+	s.advanceLocked(dismissed)
 }
 
 // post handles a POST: a payload of packets.
@@ -299,7 +300,7 @@ type post struct {
 func (s *Session) startPost(w http.ResponseWriter) *post {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != open && s.reason == TransportClose {
+	if !s.state.isOpen() && s.reason == TransportClose {
 		return nil // the client has left
 	}
 	if s.post != nil {

@@ -142,7 +142,7 @@ func (q *request) checkSession(transport, version string) *protocolError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.state == closing && s.ending != graceful || s.state == gone:
+	case s.state > closing:
 		return errSession
 	case !q.upgrade && (transport != "polling" || s.ws != nil):
 		return errRequest

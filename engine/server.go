@@ -257,8 +257,8 @@ func (s *Server) forget(session *Session) {
 }
 
 // Close ends all sessions with ShuttingDown and refuses new ones. It waits
-// until every Receiver was told, and then half a second at most for the last
-// words to be taken.
+// until every Receiver.Closed has returned, and then at most half a second for
+// clients to take what is queued.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -267,7 +267,7 @@ func (s *Server) Close() {
 		session.Close(ShuttingDown)
 	}
 	s.open.Wait()
-	deadline := s.now() + instant(lastWords)
+	deadline := s.now() + instant(shutdownTimeout)
 	for _, session := range s.all() {
 		session.lingerUntil(deadline)
 	}
@@ -329,7 +329,7 @@ func (s *Server) Stats() Stats {
 	for _, session := range s.all() {
 		session.mu.Lock()
 		switch {
-		case session.state != open:
+		case !session.state.isOpen():
 		case session.ws == nil:
 			st.Polling++
 		default:

@@ -8,15 +8,6 @@ import (
 	"github.com/caddy-realtime/realtime/internal/budget"
 )
 
-// state is how far a session's life is: it only ever goes on.
-type state uint8
-
-const (
-	open    state = iota
-	closing       // the reason is known: input is dropped, output refused. By endLocked
-	gone          // the connection is closed, the outbox dropped, nothing is left to do. By finishLocked
-)
-
 // Session is one Engine.IO connection, or a plain WebSocket. Its methods are
 // safe for concurrent use and never block, whatever locks the caller holds;
 // no Receiver method is called from within them.
@@ -33,8 +24,8 @@ type Session struct {
 
 	// input is held by whoever feeds the receiver: a worker, a POST, or the
 	// goroutine that tells it of the end.
-	input sync.Mutex
-	told  bool // Receiver.Closed was called; guarded by input
+	input    sync.Mutex
+	notified bool // Receiver.Closed was called; guarded by input
 
 	timer timer // guarded by the wheel
 
@@ -49,11 +40,9 @@ type Session struct {
 
 	// Small ones together: they would be eight bytes each.
 	state   state
-	ending  ending // how it ends, once it is not open
 	writer  writer
 	pulse   pulse
 	entered bool  // somebody is between enter and leave
-	leaving bool  // CloseSoon was called
 	held    int32 // messages of the outbox, from head, that are counted as memory
 
 	unanswered int32 // pings
@@ -90,7 +79,7 @@ func (s *Session) ID() string { return s.id }
 // Detached returns a session that has ended, without a handshake, for sockets
 // that outlive their own.
 func (s *Server) Detached() *Session {
-	return &Session{server: s, config: s.config.Load(), state: gone}
+	return &Session{server: s, config: s.config.Load(), state: closed}
 }
 
 // Kind is the framing that Frames for this session must have.
@@ -121,13 +110,7 @@ func (s *Session) Now(b *Batch) time.Duration {
 func (s *Session) Silent() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state == open && (s.pulse == pinged || s.pulse == extended)
-}
-
-func (s *Session) isOpen() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.state == open
+	return s.state.isOpen() && (s.pulse == pinged || s.pulse == extended)
 }
 
 // Established says that the handler is satisfied with the session; without
@@ -135,7 +118,7 @@ func (s *Session) isOpen() bool {
 func (s *Session) Established() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.leaving {
+	if s.state == open {
 		s.closeDue = 0
 	}
 }
@@ -153,10 +136,10 @@ func (s *Session) leave(b *Batch) {
 	defer s.input.Unlock()
 	s.mu.Lock()
 	s.entered = false
-	ended := s.state != open
+	ended := !s.state.isOpen()
 	s.mu.Unlock()
 	if ended {
-		s.tell(b)
+		s.notifyClosed(b)
 	}
 }
 
@@ -203,11 +186,11 @@ func (s *Session) Send(b *Batch, f *Frames) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != open {
+	if !s.state.isOpen() {
 		return
 	}
 	if s.queued > 0 && s.queued+f.cost() > s.config.Outbox && s.blockedLocked() {
-		s.cutLocked(SlowConsumer) // a close frame would wait behind what is not read
+		s.abortLocked(SlowConsumer) // a close frame would wait behind what is not read
 		return
 	}
 	s.queueLocked(b, f)
@@ -221,7 +204,7 @@ func (s *Session) SendVolatile(b *Batch, f *Frames) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == open && !s.blockedLocked() && !s.server.tight() {
+	if s.state.isOpen() && !s.blockedLocked() && !s.server.tight() {
 		s.queueLocked(b, f)
 	}
 }

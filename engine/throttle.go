@@ -133,16 +133,16 @@ func (c *conn) rest(now instant) bool {
 	s := c.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch s.state {
-	case open:
+	switch {
+	case s.state.isOpen():
 		c.resume, c.rested = min(c.turn, now+instant(lookWait)), now
 		s.slowLocked(c.resume)
-	case closing:
+	case s.state == closed:
+		return false
+	default:
 		// What it sends now means nothing, but behind it may be the answer
 		// to our close frame.
 		c.resume = now + instant(farewellPause)
-	case gone:
-		return false
 	}
 	s.scheduleLocked()
 	return true
@@ -168,7 +168,7 @@ func (s *Session) excuseLocked(then instant) {
 	if s.inputDue > 0 {
 		s.inputDue += late
 	}
-	if s.closeDue > 0 && !s.leaving {
+	if s.closeDue > 0 && s.state != leaving {
 		s.closeDue += late
 	}
 }
@@ -227,7 +227,7 @@ func (s *Session) await(cost, limit time.Duration, hurried bool) (upgrading bool
 func (s *Session) setDelay(d *delay, wait time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != open {
+	if !s.state.isOpen() {
 		return false
 	}
 	s.delay = d

@@ -69,7 +69,7 @@ func (q *request) connect(kind Kind) *conn {
 func (s *Session) attach(b *Batch, c *conn, head *Frames) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == gone {
+	if s.state == closed {
 		return false
 	}
 	s.ws = c
@@ -79,8 +79,8 @@ func (s *Session) attach(b *Batch, c *conn, head *Frames) bool {
 		s.head = 0
 		s.queued += head.cost()
 	}
-	if s.state != open {
-		s.sayLocked(emptyClose)
+	if !s.state.isOpen() {
+		s.queueCloseLocked(emptyClose)
 		s.lingerDue = s.server.now() + instant(closeTimeout)
 		s.scheduleLocked()
 	}
@@ -178,7 +178,7 @@ func (q *request) turnAway() {
 func (s *Session) startProbe(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != open || s.ws != nil || s.probe != nil {
+	if !s.state.isOpen() || s.ws != nil || s.probe != nil {
 		return false
 	}
 	s.probe = c
@@ -222,7 +222,7 @@ func (c *conn) probed(b *Batch, op byte, data []byte) error {
 func (s *Session) completeUpgrade(b *Batch, c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != open || s.probe != c {
+	if !s.state.isOpen() || s.probe != c {
 		return false
 	}
 	s.ws, s.probe, s.upgradeDue = c, nil, 0

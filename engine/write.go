@@ -38,7 +38,7 @@ func (s *Session) flush(b *Batch) {
 		return
 	}
 	c := s.ws
-	if s.writer != idle || s.state == gone || s.head == len(s.outbox) {
+	if s.writer != idle || s.state == closed || s.head == len(s.outbox) {
 		s.holdLocked()
 		return
 	}
@@ -73,7 +73,7 @@ func (s *Session) write(c *conn) {
 	defer batches.Put(b)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.head < len(s.outbox) && s.state != gone {
+	for s.head < len(s.outbox) && s.state != closed {
 		s.wroteAt = s.server.now()
 		n, _, err := s.stepLocked(b, c, waitWrite)
 		s.wroteLocked(c, n)
@@ -155,11 +155,11 @@ func (s *Session) drainedLocked(c *conn) {
 	}
 	s.outbox, s.head = s.outbox[:0], 0
 	switch {
-	case s.state != closing:
-	case c.peerClosed || s.ending == cut:
+	case !s.state.isEnding():
+	case c.peerClosed || s.state == aborted:
 		go s.hangUp()
-	case s.ending == halfClosed:
-		go c.halfClose()
+	case s.state == halfClosed:
+		go c.closeWrite()
 	}
 }
 
@@ -167,11 +167,11 @@ func (s *Session) drainedLocked(c *conn) {
 func (s *Session) writeFailedLocked(err error) {
 	s.unholdLocked()
 	s.outbox, s.head, s.offset, s.queued, s.marked = nil, 0, 0, 0, 0
-	ended := s.state != open
+	ended := !s.state.isOpen()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		s.cutLocked(SlowConsumer)
+		s.abortLocked(SlowConsumer)
 	} else {
-		s.cutLocked(TransportError)
+		s.abortLocked(TransportError)
 	}
 	if ended {
 		go s.hangUp()

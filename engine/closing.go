@@ -10,32 +10,10 @@ import (
 
 const (
 	closeTimeout        = 5 * time.Second        // until a close frame must be answered
-	lastWords           = 500 * time.Millisecond // until the same when the server closes
-	pollingCloseTimeout = 30 * time.Second       // until a polling client must fetch its good-bye
+	shutdownTimeout     = 500 * time.Millisecond // until the same when the server closes
+	pollingCloseTimeout = 30 * time.Second       // until a polling client must fetch the close packet
 	closePause          = 2 * time.Second        // before CloseSoon closes
 	closeJitter         = 3 * time.Second        // by which that may take longer
-)
-
-// ending is what a client still gets of a session that is not open any more.
-// The end is graceful until a polling client has heard of it, then curt. It
-// never becomes kinder; what happens to the connection meanwhile may make it
-// harsher.
-type ending uint8
-
-const (
-	// graceful: a WebSocket gets what is queued and a close frame, and has
-	// closeTimeout to answer. A polling client has pollingCloseTimeout to
-	// fetch what is queued and the good-bye. By closeLocked.
-	graceful ending = iota
-	// curt is the same for a WebSocket. A polling client gets nothing more,
-	// but what its pending GET takes along. By failLocked.
-	curt
-	// halfClosed is for a WebSocket whose answer would not be understood: after
-	// our close frame comes the end of our side. By deafenLocked.
-	halfClosed
-	// cut: nothing more goes out, a WebSocket is closed without a word. By
-	// cutLocked.
-	cut
 )
 
 // Close ends the session: what is queued goes out first. Receiver.Closed
@@ -47,15 +25,15 @@ func (s *Session) Close(reason Reason) {
 }
 
 func (s *Session) closeLocked(reason Reason) {
-	if s.state != open {
+	if !s.state.isOpen() {
 		return
 	}
 	code := uint16(ws.CloseNoStatus)
 	if reason == ShuttingDown {
 		code = ws.CloseGoingAway
 	}
-	s.sayLocked(closeFrames(code, ""))
-	s.endLocked(reason, graceful)
+	s.queueCloseLocked(closeFrames(code, ""))
+	s.endLocked(reason, closing)
 }
 
 // Reject is Close because of a message that the handler cannot understand.
@@ -63,9 +41,9 @@ func (s *Session) closeLocked(reason Reason) {
 func (s *Session) Reject(reason Reason, code uint16, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == open {
-		s.sayLocked(closeFrames(code, why))
-		s.endLocked(reason, graceful)
+	if s.state.isOpen() {
+		s.queueCloseLocked(closeFrames(code, why))
+		s.endLocked(reason, closing)
 	}
 }
 
@@ -80,21 +58,14 @@ func (s *Session) CloseSoon() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.state != open || s.leaving:
+	case s.state > open:
 	case full:
 		s.closeLocked(ForcedClose)
 	default:
-		s.leaving = true
+		s.advanceLocked(leaving)
 		s.closeDue = s.server.now() + instant(closePause+rand.N(closeJitter))
 		s.scheduleLocked()
 	}
-}
-
-// Leaving reports whether CloseSoon was called, or the session has ended.
-func (s *Session) Leaving() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.leaving || s.state != open
 }
 
 // fail ends the session because of what its client or connection did.
@@ -105,30 +76,30 @@ func (s *Session) fail(reason Reason, code uint16) {
 }
 
 func (s *Session) failLocked(reason Reason, code uint16) {
-	if s.state == open {
-		s.sayLocked(closeFrames(code, ""))
-		s.endLocked(reason, curt)
+	if s.state.isOpen() {
+		s.queueCloseLocked(closeFrames(code, ""))
+		s.endLocked(reason, dismissed)
 	}
 }
 
-// deafenLocked ends a session whose WebSocket sends what cannot be understood
+// halfCloseLocked ends a session whose WebSocket sends what cannot be understood
 // from here on. The last that it gets is a close frame.
-func (s *Session) deafenLocked(reason Reason, last *Frames) {
-	if s.state != open {
-		s.ending = max(s.ending, halfClosed)
+func (s *Session) halfCloseLocked(reason Reason, last *Frames) {
+	if !s.state.isOpen() {
+		s.advanceLocked(halfClosed)
 		return
 	}
-	s.sayLocked(last)
+	s.queueCloseLocked(last)
 	s.endLocked(reason, halfClosed)
 }
 
-// cutLocked ends a session whose WebSocket takes nothing more.
-func (s *Session) cutLocked(reason Reason) {
-	if s.state != open {
-		s.ending = cut
+// abortLocked ends a session whose WebSocket takes nothing more.
+func (s *Session) abortLocked(reason Reason) {
+	if !s.state.isOpen() {
+		s.advanceLocked(aborted)
 		return
 	}
-	s.endLocked(reason, cut)
+	s.endLocked(reason, aborted)
 }
 
 // broke ends a session that a panic has left halfway. The wheel may have been
@@ -139,24 +110,25 @@ func (s *Session) broke() {
 	if s.ws == nil {
 		s.closeLocked(TransportError)
 	} else {
-		s.deafenLocked(TransportError, emptyClose) // what was being read is lost
+		s.halfCloseLocked(TransportError, emptyClose) // what was being read is lost
 	}
 	s.scheduleLocked()
 }
 
-// sayLocked queues the close frame, the last thing that a WebSocket gets.
-func (s *Session) sayLocked(f *Frames) {
+// queueCloseLocked queues the close frame, the last thing that a WebSocket gets.
+func (s *Session) queueCloseLocked(f *Frames) {
 	if s.ws != nil {
 		s.outbox = append(s.outbox, f)
 		s.queued += f.cost()
 	}
 }
 
-// endLocked is the one place where a session stops being open; it must be.
-// Whoever is between enter and leave tells the receiver; if nobody is, a
-// goroutine does.
-func (s *Session) endLocked(reason Reason, how ending) {
-	s.state, s.reason, s.ending = closing, reason, how
+// endLocked is the one place where a session stops being open; it must be open.
+// The goroutine between enter and leave calls Receiver.Closed; if there is none, a
+// new one does.
+func (s *Session) endLocked(reason Reason, end state) {
+	s.advanceLocked(end)
+	s.reason = reason
 	if s.delay != nil {
 		close(s.delay.ended)
 		s.delay = nil
@@ -169,57 +141,57 @@ func (s *Session) endLocked(reason Reason, how ending) {
 }
 
 // conclude ends a session that was closed from outside.
-func (s *Session) conclude() { s.server.insist("conclude", s.tellAlone) }
+func (s *Session) conclude() { s.server.insist("conclude", s.notifyAlone) }
 
-func (s *Session) tellAlone() {
+func (s *Session) notifyAlone() {
 	b := NewBatch()
 	defer b.Flush()
 	s.input.Lock()
 	defer s.input.Unlock()
-	s.tell(b)
+	s.notifyClosed(b)
 }
 
-// tell does what follows the end of a session, with input held: the receiver
-// learns of it and the connection is closed. Server.Close waits for it.
-func (s *Session) tell(b *Batch) {
-	if s.told {
+// notifyClosed does what follows the end of a session, with input held: it calls
+// Receiver.Closed and has the connection closed. Server.Close waits for it.
+func (s *Session) notifyClosed(b *Batch) {
+	if s.notified {
 		return
 	}
-	s.told = true
+	s.notified = true
 	defer s.server.open.Done()
-	defer s.tellReceiver(b)
-	how, c := s.part(b)
+	defer s.callClosed(b)
+	end, c := s.beginClose(b)
 	s.server.ended(s)
 	switch {
 	case c == nil:
 		s.finishUnattached(false)
-	case how == cut:
+	case end == aborted:
 		s.hangUp()
 	}
 }
 
-// part sees to it that the connection ends: on its own, or in time.
-func (s *Session) part(b *Batch) (how ending, c *conn) {
+// beginClose sees to it that the connection ends: on its own, or in time.
+func (s *Session) beginClose(b *Batch) (end state, c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dropProbeLocked(emptyClose)
 	s.lingerDue = s.server.now() + instant(closeTimeout)
-	if s.ws == nil && s.ending == graceful {
+	if s.ws == nil && s.state == closing {
 		s.lingerDue = s.server.now() + instant(pollingCloseTimeout)
 	}
 	s.flushWithLocked(b)
 	s.scheduleLocked()
-	return s.ending, s.ws
+	return s.state, s.ws
 }
 
-func (s *Session) tellReceiver(b *Batch) {
+func (s *Session) callClosed(b *Batch) {
 	defer s.server.caught("closed", nil)
 	guard.Fault("closed")
 	s.receiver.Closed(b, s.reason)
 }
 
-// lingerUntil shortens the wait for a peer's last words. A polling client has
-// none.
+// lingerUntil shortens the wait for a client that was told of the end. A polling
+// client is not waited for.
 func (s *Session) lingerUntil(t instant) {
 	s.mu.Lock()
 	if s.lingerDue == 0 || s.lingerDue > t {
@@ -244,11 +216,10 @@ func (s *Session) closeConn() {
 }
 
 // finishUnattached forgets a session that has no connection; not, unless it is
-// now, one whose polling client the server said good-bye to and which has not
-// heard it yet. A WebSocket that comes later is refused by attach.
+// now, one whose polling client may still fetch the close packet. A WebSocket that comes later is refused by attach.
 func (s *Session) finishUnattached(now bool) {
 	s.mu.Lock()
-	done := s.ws == nil && (now || s.ending != graceful)
+	done := s.ws == nil && (now || s.state > closing)
 	if done {
 		s.finishLocked()
 	}
@@ -267,7 +238,7 @@ func (s *Session) finish() {
 }
 
 func (s *Session) finishLocked() {
-	s.state = gone
+	s.advanceLocked(closed)
 	s.resumeLocked(never)
 	s.unholdLocked()
 	s.outbox, s.head, s.offset, s.queued = nil, 0, 0, 0
