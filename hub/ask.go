@@ -107,7 +107,7 @@ func (s *Socket) answerAsk(b *engine.Batch, id int64, answer parser.Args, r *Ref
 	}
 }
 
-// finish goes on with the rule that asked.
+// finish resumes the rule that asked.
 func (a *ask) finish(b *engine.Batch, answer parser.Args, r *Refusal) {
 	a.call.resume(b, func() { a.then(answer, r) })
 }

@@ -30,7 +30,7 @@ type call struct {
 	packet parser.Packet // the client's event
 	event  Event         // what the policy sees of it; aliases the message until own
 
-	b         *engine.Batch // nil when nobody is about to flush one for us
+	b         *engine.Batch // nil if the caller flushes none
 	suspended bool
 	acked     bool       // answered, or not to be answered
 	deferred  []func()   // of a connect call: what takes effect once it passed
@@ -61,7 +61,7 @@ func (v *view) User() []byte {
 	return v.identity.Claims
 }
 
-// newCall returns a call that is not about an event from the client.
+// newCall returns a call that no event from the client causes.
 func newCall(s *Socket, kind callKind) *call {
 	c := &call{packet: parser.Packet{ID: parser.NoID}}
 	c.of(s, kind)
@@ -122,8 +122,8 @@ func (c *call) Directory() Directory { return directory{c.socket.ns} }
 // Do performs an action for the socket.
 func (c *call) Do(a Action) *Refusal { return a.perform(c) }
 
-// Kicked reports whether the call is over because the server disconnected
-// the socket. A disconnect call comes after that and goes on.
+// Kicked reports whether the server has disconnected the socket. A disconnect
+// call, which comes after that, runs nevertheless.
 func (c *call) Kicked() bool {
 	if c.kind == disconnectCall {
 		return false
@@ -136,7 +136,7 @@ func (c *call) Kicked() bool {
 // Suspend lets the call end later, on any goroutine.
 func (c *call) Suspend(hold bool) {
 	c.b = nil
-	if !c.suspended { // else others read it by now, and the call is our own already
+	if !c.suspended { // else another goroutine may read the event, which is a copy already
 		c.own()
 		c.suspended = true
 	}
@@ -148,7 +148,7 @@ func (c *call) Suspend(hold bool) {
 // Keep counts what the policy keeps for the call.
 func (c *call) Keep(bytes int) { c.kept += bytes }
 
-// size is what the call keeps while it waits, beside eventCost.
+// size is the bytes that the call keeps while it waits, in addition to eventCost.
 func (c *call) size() int { return c.event.Args.Len() + c.kept }
 
 // own makes the call independent of the message that it came with.
@@ -242,7 +242,7 @@ func (c *call) conclude(r *Refusal) {
 	}
 }
 
-// resume goes on with a suspended call on the goroutine that flushes b.
+// resume continues a suspended call on the goroutine that flushes b.
 func (c *call) resume(b *engine.Batch, f func()) {
 	c.b = b // until it suspends again; from then on another goroutine may resume it
 	defer c.recoverPanic()
@@ -250,7 +250,7 @@ func (c *call) resume(b *engine.Batch, f func()) {
 	f()
 }
 
-// recoverPanic keeps a panic in a policy from doing more than refusing its event.
+// recoverPanic turns a panic in a policy into a refusal of its event.
 func (c *call) recoverPanic() {
 	if p := recover(); p != nil {
 		h := c.socket.ns.hub

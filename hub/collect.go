@@ -69,7 +69,7 @@ type collector struct {
 	emission Emission
 	array    parser.Builder // the array so far, its end missing
 	size     int            // bytes of the items
-	cost     int            // bytes beside them
+	cost     int            // bytes of the rest
 	items    int
 	bin      int  // binary values of the items
 	literal  bool // an item looks as if it had binary values, see parser.LooksBinary

@@ -17,8 +17,8 @@ type Emission struct {
 	// rooms and NotSelf means the socket that the connection has there; "" is
 	// the calling socket's own.
 	Namespace string
-	// To are the target rooms. Self (and To nil) means the socket itself,
-	// All the whole namespace; otherwise To, where none means nobody.
+	// Scope says whether the targets are the socket itself, the rooms To, or the
+	// whole namespace. Sockets in the rooms Except are no targets.
 	Scope  Scope
 	To     []Address
 	Except []Address
@@ -27,7 +27,7 @@ type Emission struct {
 	Volatile bool // dropped for sockets that cannot take it right now
 
 	paid      bool // its cost was counted already
-	transient bool // of what is now: nobody has missed it who comes later
+	transient bool // only of interest now: not kept for sockets that recover later
 }
 
 // Scope says how an Emission's targets are chosen.

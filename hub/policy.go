@@ -19,7 +19,7 @@ const Stint = engine.Stint
 type Policy interface {
 	// Connect decides whether the socket may join the namespace, before its
 	// CONNECT is answered. What it joins and emits takes effect after End(nil),
-	// in order, behind the CONNECT answer. Ending with a Refusal answers
+	// in order, after the CONNECT answer. Ending with a Refusal answers
 	// CONNECT_ERROR with its message. Connect never suspends.
 	Connect(c Call)
 	// Event is called for each event that the client sent. Ending without an

@@ -30,8 +30,8 @@ func (s *Set) Disconnect(c hub.Call) {
 	s.start(s.disconnect, c)
 }
 
-// Event runs the rule for the event, or refuses it. Nobody needs a rule for
-// auth-refresh: the hub has done what it asks for.
+// Event runs the rule for the event, or refuses an event that has none. The hub
+// has handled auth-refresh already, so that it needs no rule.
 func (s *Set) Event(c hub.Call) {
 	name := c.Event().Name
 	code := s.events[name]
@@ -49,30 +49,31 @@ func (s *Set) Event(c hub.Call) {
 	s.start(code, c)
 }
 
-// run is one run of a code for one call. It belongs to the goroutine that runs
-// it; while suspended, to the one that resumes it.
+// run executes a code for one call. It belongs to the goroutine that executes it;
+// while it is suspended, to the one that resumes it.
 type run struct {
 	set   *Set
 	code  *code
 	call  hub.Call
 	event *hub.Event    // of call
-	data  []byte        // the variable, once asked for
+	data  []byte        // the variable, once it was read
 	pc    int           // the next op
 	vars  []parser.Args // values of variables, by slot
 
 	clock  clock
-	failed *hub.Refusal   // of disconnect: the rules that failed
-	now    int64          // the variable, once asked for
-	room   string         // the variable of allow_rooms
-	b      parser.Builder // of the present step, as is what follows
-	// An event is sent on and acknowledged without an allocation for the actions.
+	failed *hub.Refusal // of disconnect: the rules that failed
+	now    int64        // the variable, once it was read
+	room   string       // the variable of allow_rooms
+
+	// Of the present step. The actions lie here so that sending and
+	// acknowledging an event allocates nothing for them.
+	b        parser.Builder
 	emission hub.Emission
 	answer   hub.Ack
-	// scratch holds what selectors write in the present step. Values alias
-	// it; growing leaves theirs behind untouched.
-	scratch []byte
-	self    callVal
-	active  activation
+	scratch  []byte // written by selectors. Values alias it: they stay valid when it grows
+
+	self   callVal
+	active activation
 }
 
 // maxKept bounds the memory that a run takes back to the pool.
@@ -87,7 +88,7 @@ var runs = sync.Pool{New: func() any {
 
 var errKicked = &hub.Refusal{Code: hub.Forbidden, Message: "Disconnected"}
 
-// suspended is what an op returns that goes on later, by itself.
+// suspended is returned by an op that resumes the run later.
 var suspended = new(hub.Refusal)
 
 func (s *Set) newRun(code *code, c hub.Call) *run {
@@ -104,8 +105,8 @@ func (s *Set) start(code *code, c hub.Call) {
 	r.exec()
 }
 
-// exec runs ops until the end, or until one suspends; r must not be touched
-// then.
+// exec executes ops until the end, or until one suspends. r must not be used after
+// it.
 func (r *run) exec() {
 	for r.pc < len(r.code.ops) {
 		step := r.code.ops[r.pc]
@@ -123,7 +124,8 @@ func (r *run) exec() {
 	r.end(r.failed)
 }
 
-// nextRule goes on, after a refusal on disconnect, with the next rule for it.
+// nextRule continues with the next rule for disconnect after one was refused. It
+// is false for other events.
 func (r *run) nextRule(refusal *hub.Refusal) bool {
 	if r.code != r.set.disconnect {
 		return false
@@ -149,8 +151,8 @@ func also(first, next *hub.Refusal) *hub.Refusal {
 	return &both
 }
 
-// placed is the refusal by the present step with the step's line. A refusal
-// that many events get brings its own and costs no copy.
+// placed is the refusal by the present step, with the step's line. A refusal that
+// is made once for many events has its line already and is not copied.
 func (r *run) placed(refusal *hub.Refusal) *hub.Refusal {
 	if refusal == nil || refusal.Rule != "" {
 		return refusal
@@ -160,7 +162,7 @@ func (r *run) placed(refusal *hub.Refusal) *hub.Refusal {
 	return &with
 }
 
-// end gives the run back and ends the call.
+// end ends the call. r must not be used after it.
 func (r *run) end(refusal *hub.Refusal) {
 	c := r.call
 	refusal = r.placed(refusal)
@@ -187,15 +189,15 @@ func (r *run) free() {
 	runs.Put(r)
 }
 
-// suspend makes the call outlive the method that it came with.
+// suspend lets the call end after the method of the Policy has returned.
 func (r *run) suspend() {
 	r.tell()
 	r.call.Suspend(false)
 	r.data = nil
 }
 
-// resume goes on with an answer, or ends with the refusal. For a client that
-// the server threw out meanwhile nothing is done any more.
+// resume continues with an answer, or ends with the refusal. It executes nothing
+// more for a client that the server has disconnected.
 func (r *run) resume(slot int, answer parser.Args, refusal *hub.Refusal) {
 	if refusal == nil && r.call.Kicked() {
 		refusal = errKicked

@@ -13,7 +13,7 @@ import (
 func init() { register("ask", func() Action { return new(Ask) }) }
 
 // Ask emits to this socket and waits for its acknowledgement, whose arguments
-// become a list. Only this rule waits: later events of the socket go on. If
+// become a list. Only this rule waits: later events of the socket run meanwhile. If
 // none comes, the event is refused with TIMEOUT.
 //
 //	ask <name> <event> <arg>… [timeout <duration>]

@@ -7,7 +7,7 @@ import (
 func init() { register("disconnect", func() Action { return new(Disconnect) }) }
 
 // Disconnect removes the socket from the namespace and, unless the condition
-// is false, closes the underlying connection. The rule goes on.
+// is false, closes the underlying connection. The rule continues.
 //
 //	disconnect [<bool>]
 type Disconnect struct {

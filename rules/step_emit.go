@@ -21,7 +21,7 @@ type Emit struct {
 	// arguments of the incoming event.
 	Args []string `json:"args,omitempty"`
 	// CEL expression for the rooms that get it: a string, a whole number, an
-	// address, or a list of at most 128 of them, where none means nobody.
+	// address, or a list of at most 128 of them, where an empty list has no receivers.
 	// "*" is the whole namespace.
 	To string `json:"to,omitempty"`
 	// CEL expression for rooms whose sockets do not get it. Without To, all

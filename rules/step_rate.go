@@ -87,7 +87,7 @@ func (s *Rate) compile(c *compiler) error {
 }
 
 // bucket names the next bucket of the rule. The names are the same after a
-// reload that does not change the rule, and the sockets' state goes on.
+// reload that does not change the rule, so that sockets keep their state.
 func (c *compiler) bucket() string {
 	c.buckets++
 	return c.event + " " + strconv.Itoa(c.buckets)

@@ -20,7 +20,7 @@ func init() { register("schema", func() Action { return new(Schema) }) }
 //
 //	schema <file or inline JSON>
 type Schema struct {
-	// The file with the schema; its $ref may name files beside and below it.
+	// The file with the schema; its $ref may name files in the same directory and below.
 	// In a Caddyfile it is relative to that file, in JSON to Caddy's working
 	// directory. It is read when the config loads.
 	File string `json:"file,omitempty"`

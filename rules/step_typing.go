@@ -22,7 +22,7 @@ type Typing struct {
 	// CEL expression: a string, or a whole number standing for its decimal
 	// text.
 	Room string `json:"room"`
-	// CEL expression: an object that user-typing has beside userId.
+	// CEL expression: an object that user-typing has in addition to userId.
 	Payload string `json:"payload,omitempty"`
 }
 

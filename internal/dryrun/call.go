@@ -109,8 +109,8 @@ func (c *call) deliver(e hub.Emission, args json.RawMessage) {
 	}
 }
 
-// appear is refused as the hub refuses it, except that a socket without a user
-// passes for one where nobody needs a token.
+// appear is refused as the hub refuses it, except that a socket without a user is
+// taken for one of a namespace without auth.
 func (c *call) appear(user string) *hub.Refusal {
 	if c.socket.UserID != "" {
 		return nil

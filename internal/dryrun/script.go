@@ -185,7 +185,7 @@ func (p *scriptParser) object(text string) (json.RawMessage, error) {
 	return list[1 : len(list)-1], nil
 }
 
-// values reads JSON values, which may go on in the next lines, as an array.
+// values reads JSON values, which may continue in the next lines, as an array.
 func (p *scriptParser) values(text string) (json.RawMessage, error) {
 	for {
 		list, err := decodeValues(text)
