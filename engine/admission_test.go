@@ -129,7 +129,7 @@ func TestFailedHandshakeFreesItsPlace(t *testing.T) {
 	})
 }
 
-func TestConnectionsPerAddress(t *testing.T) {
+func TestConnectionsOfAnAddressAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := crossroads(t, engine.Config{SessionsPerIP: 5})
 		// 300 addresses of one IPv6 network are one client.

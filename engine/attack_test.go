@@ -57,7 +57,7 @@ func TestSilentStreamCostsNothing(t *testing.T) {
 }
 
 // Upgrades of sessions whose POST takes long wait for it, and nobody else.
-func TestProbesWhilePosting(t *testing.T) {
+func TestProbeWaitsForThePostOfItsSession(t *testing.T) {
 	s := serve(t, still)
 	slow := make(chan struct{})
 	s.echo.message = func(_ *engine.Session, _ *engine.Batch, data []byte, _ bool) bool {

@@ -93,7 +93,7 @@ func TestFirstPacketAfterAPingProlongsTheWaitOnce(t *testing.T) {
 }
 
 // An upgrade neither stops nor restarts the heartbeat.
-func TestHeartbeatAcrossUpgrade(t *testing.T) {
+func TestUpgradeKeepsTheHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{PingInterval: 10 * time.Second, PingTimeout: 8 * time.Second})
 		q := s.poller()

@@ -35,7 +35,7 @@ func openedBy(s *Server) *Session {
 
 // A session that is closed while its WebSocket arrives either has it, and then
 // sees to its end, or refuses it.
-func TestAttachWhileClosing(t *testing.T) {
+func TestClosingSessionTakesOrRefusesItsWebSocket(t *testing.T) {
 	srv := NewServer(deaf{}, Config{})
 	defer srv.retire()
 	for range 20_000 {
@@ -159,7 +159,7 @@ func TestBacklogDoesNotHurry(t *testing.T) {
 }
 
 // A reload may lift the limit when somebody is about to close sessions for it.
-func TestReliefWithoutLimit(t *testing.T) {
+func TestLiftedLimitClosesNothing(t *testing.T) {
 	srv := NewServer(deaf{}, Config{})
 	s := openedBy(srv)
 	s.kind = EngineIO
@@ -174,7 +174,7 @@ func TestReliefWithoutLimit(t *testing.T) {
 }
 
 // Nothing is prepared for a log that does not want debug lines.
-func TestRefusalLineAllocates(t *testing.T) {
+func TestRefusalThatIsNotLoggedAllocatesNothing(t *testing.T) {
 	r := httptest.NewRequest("GET", "/?EIO=4", nil)
 	q := &request{config: &Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}, query: r.URL.Query()}
 	if n := testing.AllocsPerRun(100, func() { q.logRefusal(limited, budget.ConnectRate.String(), "") }); n > 0 {

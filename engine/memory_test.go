@@ -78,7 +78,7 @@ func TestMemoryLimitRefusesNewcomersThenClosesTheLargest(t *testing.T) {
 }
 
 // What is held elsewhere than in outboxes is looked for in them once a second.
-func TestMemoryHeldElsewhere(t *testing.T) {
+func TestMemoryHeldElsewhereIsRelievedOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{Memory: 1_000_000})
 		s.session()
@@ -97,7 +97,7 @@ func TestMemoryHeldElsewhere(t *testing.T) {
 }
 
 // A session's handshake is held as long as it.
-func TestMemoryOfHandshakes(t *testing.T) {
+func TestHandshakeIsHeldAsLongAsItsSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := new(budget.Memory)
 		s := pipe(t, engine.Config{UsedMemory: m})
@@ -138,7 +138,7 @@ func TestMemoryOfSharedMessages(t *testing.T) {
 	})
 }
 
-func TestMemoryOfInput(t *testing.T) {
+func TestInputIsHeldUntilItIsComplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := new(budget.Memory)
 		s := pipe(t, engine.Config{UsedMemory: m})

@@ -46,7 +46,7 @@ func TestCloseWhileConnectionsEnd(t *testing.T) {
 
 // A connection that always has more input than one turn reads loses nothing,
 // and lets others get their turns.
-func TestFloodOnTCP(t *testing.T) {
+func TestFloodOnTCPLeavesOthersTheirTurns(t *testing.T) {
 	const messages, size = 400, 64 << 10
 	s := serve(t, still)
 	done := make(chan int, 1) // a receiver must not block: answers wait in its batch

@@ -179,7 +179,7 @@ func TestFaultyPayloadEndsThePollingSession(t *testing.T) {
 
 // A GET that crosses the POST with the close packet gets what it would have
 // got in the other order. After both the session is unknown.
-func TestPollCrossesClose(t *testing.T) {
+func TestPollThatCrossesACloseIsAnsweredAsBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{})
 		q := s.poller()
@@ -214,7 +214,7 @@ func TestPollCrossesClose(t *testing.T) {
 
 // The stock client's estimate of base64 is a little low: a body of several
 // packets may be a hundredth longer than a message.
-func TestPostByEstimate(t *testing.T) {
+func TestPostMayExceedTheLimitByTheEstimatesError(t *testing.T) {
 	s := serve(t, engine.Config{MaxPayload: 1000})
 	q := s.poller()
 	binary := "b" + strings.Repeat("AAAA", 250) // 750 bytes
@@ -226,7 +226,7 @@ func TestPostByEstimate(t *testing.T) {
 	s.expect(s.do("POST", s.poller(), "4x\x1e4"+strings.Repeat("x", 1000)), 413, "")
 }
 
-func TestPostTooLarge(t *testing.T) {
+func TestPostBeyondTheLimitIsRefused(t *testing.T) {
 	s := serve(t, engine.Config{MaxPayload: 1000})
 	q := s.poller()
 	s.expect(s.do("POST", q, "4"+strings.Repeat("x", 1000)), 413, "")
@@ -325,7 +325,7 @@ func TestSlowPostEndsTheSession(t *testing.T) {
 }
 
 // Engine.IO v4, section Closing.
-func TestServerClosesPolling(t *testing.T) {
+func TestCloseAnswersTheWaitingPoll(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T, s *site, q string){
 		"pending": func(t *testing.T, s *site, q string) {
 			pending := s.later("GET", q, "")
@@ -365,7 +365,7 @@ func TestServerClosesPolling(t *testing.T) {
 }
 
 // What is sent before the handshake is answered comes with it.
-func TestSendInOpen(t *testing.T) {
+func TestMessageSentInOpenComesWithTheHandshake(t *testing.T) {
 	s := serve(t, engine.Config{})
 	s.echo.open = func(s *engine.Session) { send(s, "welcome") }
 	if a := s.do("GET", polling, ""); !strings.HasSuffix(a.body, "}\x1e4welcome") {
@@ -390,7 +390,7 @@ func TestPollingBacklogIsBounded(t *testing.T) {
 	s.expect(s.do("GET", q, ""), 400, json1)
 }
 
-func TestSameClientOnly(t *testing.T) {
+func TestSessionServesItsOriginAndIdentityOnly(t *testing.T) {
 	o, err := engine.ParseOrigins([]string{"https://a.example", "https://b.example"})
 	if err != nil {
 		t.Fatal(err)

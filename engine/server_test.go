@@ -163,7 +163,7 @@ func TestOriginsDecideWhoMayConnect(t *testing.T) {
 	}
 }
 
-func TestParseOriginsErrors(t *testing.T) {
+func TestMalformedOriginsAreRefused(t *testing.T) {
 	for _, list := range []string{
 		"example.com", "https://", "https://example.com/path", "https://u@example.com", "https://example.com:", "https://example.com:x",
 		"https://a.*.com", "https://*", "https://*.", "https://a*.example.com", "https://example.com?x", "* same", "https://%zz",
@@ -175,7 +175,7 @@ func TestParseOriginsErrors(t *testing.T) {
 	}
 }
 
-func TestForeignOriginEverywhere(t *testing.T) {
+func TestForeignOriginIsRefusedEverywhere(t *testing.T) {
 	s := serve(t, engine.Config{Plain: true})
 	q := s.poller()
 	for _, query := range []string{polling, q, "EIO=4"} {

@@ -106,7 +106,7 @@ func TestBytesOfOneAddress(t *testing.T) {
 	})
 }
 
-func TestBytesOfPosts(t *testing.T) {
+func TestBytesOfPostsAreReadLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{Rates: budget.Rates{budget.Bytes: {PerSecond: 100_000, Burst: 100_000}}})
 		seen := tally(s)
@@ -157,7 +157,7 @@ func TestPostsOutlivePings(t *testing.T) {
 }
 
 // A pause delays no end.
-func TestCloseDuringPause(t *testing.T) {
+func TestPauseDelaysNoClose(t *testing.T) {
 	c := engine.Config{Rates: budget.Rates{budget.Bytes: {PerSecond: 1, Burst: 1}}}
 	overAll(t, c, func(t *testing.T, s *site) {
 		seen := tally(s)
@@ -175,7 +175,7 @@ func TestCloseDuringPause(t *testing.T) {
 }
 
 // A limit that a reload brings holds for those who are there.
-func TestBytesAfterUpdate(t *testing.T) {
+func TestUpdatedRateHoldsForOpenSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{})
 		seen := tally(s)

@@ -106,7 +106,7 @@ func TestTLSRecordsMayComeInPieces(t *testing.T) {
 }
 
 // Frames that come in one packet with the end are told of, and then the end.
-func TestTLSLastWords(t *testing.T) {
+func TestFramesBeforeTheEndOfTLSAreRead(t *testing.T) {
 	s, last := serveTLS(t, still)
 	var mu sync.Mutex
 	var got []string

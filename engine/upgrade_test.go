@@ -45,7 +45,7 @@ func TestUpgradeMovesTheSessionToTheWebSocket(t *testing.T) {
 	})
 }
 
-func TestUpgradeAtOnce(t *testing.T) {
+func TestUpgradeNeedsNoProbe(t *testing.T) {
 	s := serve(t, engine.Config{})
 	q := s.poller()
 	w := s.open(websocketOf(q))
@@ -54,7 +54,7 @@ func TestUpgradeAtOnce(t *testing.T) {
 }
 
 // A GET that overtakes the upgrade packet is late all the same.
-func TestGetDuringUpgrade(t *testing.T) {
+func TestGetThatOvertakesTheUpgradeIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{})
 		q := s.poller()
@@ -80,7 +80,7 @@ func TestUpgradeFromWebSocket(t *testing.T) {
 	w.expect("4mine")
 }
 
-func TestUpgradeOverPolling(t *testing.T) {
+func TestPollingQueryOpensNoWebSocket(t *testing.T) {
 	s := serve(t, engine.Config{})
 	w := s.open(s.poller())
 	w.closes(0)
@@ -143,7 +143,7 @@ func TestUpgradeThatIsNotCompletedEndsItsWebSocket(t *testing.T) {
 	})
 }
 
-func TestCloseWhileProbing(t *testing.T) {
+func TestClosedSessionEndsItsProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{})
 		q := s.poller()

@@ -23,7 +23,7 @@ func both(t *testing.T, c engine.Config, test func(t *testing.T, s *site)) {
 }
 
 // Engine.IO v4, section WebSocket; E5, E14 to E16.
-func TestWebSocketEcho(t *testing.T) {
+func TestWebSocketCarriesMessagesBothWays(t *testing.T) {
 	both(t, engine.Config{}, func(t *testing.T, s *site) {
 		w := s.open("EIO=4&transport=websocket")
 		if open := w.text(); !strings.Contains(open, `"upgrades":[]`) {
@@ -51,7 +51,7 @@ func TestWebSocketEcho(t *testing.T) {
 	})
 }
 
-func TestBase64Client(t *testing.T) {
+func TestClientThatAsksForBase64GetsIt(t *testing.T) {
 	s := serve(t, engine.Config{})
 	w := s.open("EIO=4&transport=websocket&b64=1")
 	w.text()
@@ -333,7 +333,7 @@ func TestCompressionIsNegotiatedByTheRFC(t *testing.T) {
 
 // A message that does not fit into the agreed window is not compressed: what
 // repeats in it would be further back.
-func TestCompressionWithinWindow(t *testing.T) {
+func TestMessageBeyondTheWindowIsNotCompressed(t *testing.T) {
 	s := serve(t, engine.Config{Compression: 100})
 	for bits := 8; bits <= 15; bits++ {
 		w := s.open("EIO=4&transport=websocket", fmt.Sprintf("Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=%d", bits))

@@ -160,7 +160,7 @@ func TestClosedSocketIsRead(t *testing.T) {
 }
 
 // A socket that cannot be watched is as if it had not been tried.
-func TestWatchFails(t *testing.T) {
+func TestSocketThatCannotBeWatchedDoesNotCount(t *testing.T) {
 	f := newFixture(t)
 	s, _ := f.connect()
 	f.p.mu.Lock()
@@ -183,7 +183,7 @@ func TestWatchFails(t *testing.T) {
 
 // A socket that comes after Retire finds no poller, and makes none that would stay
 // for ever.
-func TestWatchAfterRetire(t *testing.T) {
+func TestRetiredPollerWatchesNothing(t *testing.T) {
 	f := newFixture(t)
 	s, _ := f.connect()
 	f.p.Retire()

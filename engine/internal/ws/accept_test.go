@@ -8,7 +8,7 @@ import (
 
 // RFC 7692 sections 5.1 and 7.1: what is agreed to is named in the answer; an
 // offer that cannot be met is declined, and the next one is looked at.
-func TestOffersOfCompression(t *testing.T) {
+func TestCompressionIsAgreedByTheRFC(t *testing.T) {
 	const (
 		base = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 		none = ""

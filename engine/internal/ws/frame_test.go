@@ -81,7 +81,7 @@ func TestLengthIsRefusedBeforeThePayloadComes(t *testing.T) {
 	}
 }
 
-func TestCloseFrames(t *testing.T) {
+func TestCloseFramesCarryTheirCode(t *testing.T) {
 	for payload, want := range map[string]uint16{
 		"": ws.CloseNoStatus, "03e8": 1000, "03e9 627965": 1001, "0fa0": 4000, "1387": 4999, "03f6": 1014,
 		"03": 0, "03e7": 0, "03ec": 0, "03ed": 0, "03ee": 0, "03f7": 0, "0bb7": 0, "1388": 0, "03e8 ff": 0, // not on the wire
