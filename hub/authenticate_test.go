@@ -369,7 +369,7 @@ func TestPanicOfAnAuthenticatorEndsTheConnection(t *testing.T) {
 
 // The rules are those of the moment at which the socket
 // joins, and a namespace that is gone by then has no sockets.
-func TestLoginAcrossReload(t *testing.T) {
+func TestLoginMeetsTheRulesOfItsEnd(t *testing.T) {
 	d, before, after := newDesk(), newDiary(), newDiary()
 	serveDesk(t, d, before, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
@@ -524,7 +524,7 @@ func TestPlainClientSendsItsTokenInRequestOrFrame(t *testing.T) {
 
 // The first frame that says nothing of a token waits
 // for what the request said.
-func TestPlainLoginAnonymous(t *testing.T) {
+func TestPlainFrameWithoutTokenWaitsForTheLogin(t *testing.T) {
 	for name, early := range map[string]bool{"early": true, "late": false} {
 		t.Run(name, func(t *testing.T) {
 			d, p := newDesk(), newDiary()

@@ -274,7 +274,7 @@ func TestFanoutBeyondLimitMakesSenderWait(t *testing.T) {
 	})
 }
 
-func TestConnectionsPerUser(t *testing.T) {
+func TestConnectionsOfAUserAreBounded(t *testing.T) {
 	c := members(hub.Config{ConnectionsPerUser: 3})
 	serveConfig(t, c, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		var open []*siotest.Conn
@@ -319,7 +319,7 @@ func TestReconnectingPhoneAlwaysGetsIn(t *testing.T) {
 
 // A namespace may take fewer connections of a user than the hub, and each of
 // its sockets into more rooms.
-func TestLimitsOfNamespace(t *testing.T) {
+func TestNamespaceMaySetItsOwnLimits(t *testing.T) {
 	c := members(hub.Config{ConnectionsPerUser: 4, RoomsPerSocket: 1})
 	c.Namespaces[1].ConnectionsPerUser, c.Namespaces[1].RoomsPerSocket = 2, 3
 	serveConfig(t, c, func(t *testing.T, h *hub.Hub, n *siotest.Network) {

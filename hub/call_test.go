@@ -152,7 +152,7 @@ func TestBytesThatHaveWaitedDoNotCount(t *testing.T) {
 	})
 }
 
-func TestLaneGoesOn(t *testing.T) {
+func TestNextEventRunsWhenACallResumes(t *testing.T) {
 	release := make(chan hub.Call, 1)
 	p := &script{event: func(c hub.Call) {
 		if c.Event().Name == "hold" {
@@ -250,9 +250,9 @@ func TestForgedAcknowledgementsAnswerNothing(t *testing.T) {
 	})
 }
 
-// TestAskInTurn asks many times in one rule; each answer may come before the
+// TestAskMayBeAnsweredBeforeItReturns asks many times in one rule; each answer may come before the
 // goroutine that asked has returned.
-func TestAskInTurn(t *testing.T) {
+func TestAskMayBeAnsweredBeforeItReturns(t *testing.T) {
 	var ask func(c hub.Call, left int)
 	ask = func(c hub.Call, left int) {
 		if left == 0 {
@@ -304,7 +304,7 @@ func TestBatchCollectsUntilItIsDueOrFull(t *testing.T) {
 
 // Binary values move into the array of a batch, numbered anew. What cannot go
 // into one packet with them goes into the next.
-func TestBatchOfBinary(t *testing.T) {
+func TestBatchRenumbersBinaryValues(t *testing.T) {
 	const p0, p1 = `{"_placeholder":true,"num":0}`, `{"_placeholder":true,"num":1}`
 	m := new(budget.Memory)
 	p := &script{event: func(c hub.Call) {
@@ -377,7 +377,7 @@ func (l slowLog) Handle(_ context.Context, r slog.Record) error {
 
 // A call that holds the queue may end on another goroutine
 // before the policy has returned. Its answer still comes before the next one's.
-func TestAnswerBeforeNext(t *testing.T) {
+func TestAnswerComesBeforeTheNextEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := slowLog{slog.DiscardHandler, make(chan struct{}), make(chan struct{})}
 		p := &script{event: func(c hub.Call) {

@@ -99,7 +99,7 @@ func serveOnce(t *testing.T, f func(t *testing.T, p *onces, h *hub.Hub, n *siote
 	serveConfig(t, config, func(t *testing.T, h *hub.Hub, n *siotest.Network) { f(t, p, h, n) })
 }
 
-func TestOnceAnswersAgain(t *testing.T) {
+func TestRepeatGetsTheSameAnswerAgain(t *testing.T) {
 	serveOnce(t, func(t *testing.T, p *onces, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)
 		c.Join("/", `{"n":"ann"}`)
@@ -280,7 +280,7 @@ func heap() int {
 
 // Of many sockets that send the same keys together, each key
 // runs once and all get its answer.
-func TestOnceAtOnce(t *testing.T) {
+func TestSameKeyFromManySocketsRunsOnce(t *testing.T) {
 	const sockets, keys = 10, 100
 	var ran atomic.Int64
 	p := &script{event: func(c hub.Call) {

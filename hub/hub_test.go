@@ -164,7 +164,7 @@ func TestHandshakeHidesSecrets(t *testing.T) {
 	})
 }
 
-func TestRoomsAndTargets(t *testing.T) {
+func TestEventsReachTheirTargetsOnly(t *testing.T) {
 	serve(t, &script{event: rooms}, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		var c [4]*siotest.Conn
 		var ids [4]string
@@ -533,7 +533,7 @@ func TestDisconnectTellsItsReason(t *testing.T) {
 	})
 }
 
-func TestRoomsOnDisconnect(t *testing.T) {
+func TestDisconnectRuleStillSeesTheRooms(t *testing.T) {
 	p := &script{event: rooms, disconnect: func(c hub.Call) {
 		names := c.Event().Socket.Rooms()
 		c.Do(&hub.Emission{Event: "left", Args: args(`"` + c.Event().Socket.ID() + `"`), Scope: hub.ToRooms, To: room(names[1:]...), NotSelf: true})

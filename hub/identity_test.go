@@ -223,7 +223,7 @@ func TestAuthRefreshReplacesTheTokenOnly(t *testing.T) {
 }
 
 // The identity stays as it was.
-func TestAuthRefreshRefused(t *testing.T) {
+func TestRefusedRefreshKeepsTheIdentity(t *testing.T) {
 	p := newDiary()
 	serveMint(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		for _, test := range []struct{ was, token, want string }{
@@ -282,7 +282,7 @@ func TestAuthRefreshSwapsUser(t *testing.T) {
 	})
 }
 
-func TestAuthRefreshRate(t *testing.T) {
+func TestRefreshesOfASocketAreLimited(t *testing.T) {
 	serveMint(t, newDiary(), func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.Open("/socket.io/", nil)
 		c.Send(`{"auth":{"token":"ann","for":60}}`)
@@ -337,7 +337,7 @@ func TestRuleKeepsItsUser(t *testing.T) {
 
 // A refresh that is answered when the socket is gone
 // changes nothing.
-func TestAuthRefreshAbandoned(t *testing.T) {
+func TestRefreshAfterTheEndChangesNothing(t *testing.T) {
 	d, p := newDesk(), newDiary()
 	serveDesk(t, d, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		c := n.WebSocket(wsPath)

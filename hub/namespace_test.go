@@ -87,7 +87,7 @@ func checkIndex(t *testing.T, n *Namespace, model map[*Socket]map[string]bool) {
 }
 
 // One announcement is limited in its list, not in its receivers.
-func TestPaceOfMany(t *testing.T) {
+func TestPaceLimitsTheListNotItsReceivers(t *testing.T) {
 	var p announcementLimiter
 	now := time.Now()
 	p.spend(now, 20_000_000_000)

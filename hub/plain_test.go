@@ -54,7 +54,7 @@ func TestPlainClientsShareRoomsWithSocketIO(t *testing.T) {
 }
 
 // A wrong member costs the frame: its error names it, and the connection stays.
-func TestPlainWrongMember(t *testing.T) {
+func TestWrongMemberCostsThePlainFrame(t *testing.T) {
 	asked := make(chan string, 10)
 	conf := hub.Config{
 		Engine: engine.Config{Plain: true},
@@ -207,7 +207,7 @@ func (o optional) Authenticate(ctx context.Context, r *auth.Request, payload []b
 	return o.verifier.Authenticate(ctx, r, payload)
 }
 
-func TestPlainOptionalAuth(t *testing.T) {
+func TestPlainClientMayStayAnonymous(t *testing.T) {
 	conf := hub.Config{
 		Engine:     engine.Config{Plain: true},
 		Namespaces: []hub.NamespaceConfig{{Name: "/", Policy: &script{event: rooms}, Auth: optional{}}},

@@ -61,7 +61,7 @@ func TestAnnounceListSendsTheWholeList(t *testing.T) {
 	})
 }
 
-func TestAnnounceSeveralDevices(t *testing.T) {
+func TestUserWithSeveralDevicesIsAnnouncedOnce(t *testing.T) {
 	serveConfig(t, announcing(hub.PresenceConfig{Announce: hub.AnnounceList}), func(t *testing.T, h *hub.Hub, n *siotest.Network) {
 		watcher := as(n, "")
 		watcher.Expect(`42["online-users",[]]`)

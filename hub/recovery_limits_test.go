@@ -19,7 +19,7 @@ import (
 // held is what is held for recovery.
 func held(m *budget.Memory) int { return int(m.Of(budget.Recovery)) }
 
-func TestRecoveryAcrossReloads(t *testing.T) {
+func TestRecoveryFollowsTheReloadedConfig(t *testing.T) {
 	spec := func(k *keeper, names ...string) (all []hub.NamespaceConfig) {
 		for _, name := range names {
 			all = append(all, hub.NamespaceConfig{Name: name, Policy: k})
@@ -140,7 +140,7 @@ func TestRecoveryAcrossReloads(t *testing.T) {
 	})
 }
 
-func TestRecoveryAndConnections(t *testing.T) {
+func TestLostSocketsCountAsNoConnections(t *testing.T) {
 	byUser := func(limit int) func(*hub.Config) {
 		return func(c *hub.Config) {
 			c.Namespaces[0].Auth = byToken{}

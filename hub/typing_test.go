@@ -148,7 +148,7 @@ func TestTypingOnlyInRooms(t *testing.T) {
 }
 
 // Others in the room hear it on other nodes, too.
-func TestTypingAcrossNodes(t *testing.T) {
+func TestTypingIsHeardOnOtherNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := broker.NewMemory()
 		var conns []*siotest.Conn
