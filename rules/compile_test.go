@@ -128,7 +128,7 @@ func TestErrorsSayWhereAndWhatToWrite(t *testing.T) {
 	}
 }
 
-func TestErrorsOfJSON(t *testing.T) {
+func TestErrorsOfJSONNameTheStep(t *testing.T) {
 	for _, test := range []struct{ json, want string }{
 		{`[{"event":"a","steps":[{"ack":{"args":["1","hello"]}}]}]`, `on[0].steps[0]: ack: hello: undeclared name hello`},
 		{`[{"event":"b"},{"event":"a","steps":[{"ignore":{}},{"if":{"condition":"true","steps":[{"join":{"rooms":""}}]}}]}]`, `on[1].steps[1].if.steps[0]: join: the expression is missing`},
@@ -435,7 +435,7 @@ func TestNamespacesThatAreNot(t *testing.T) {
 
 // Placeholders are replaced in strings, wherever they stand in a rule, and an
 // expression cannot be made of what replaces them.
-func TestPlaceholdersInStrings(t *testing.T) {
+func TestPlaceholdersAreReplacedInStringsOnly(t *testing.T) {
 	o := rules.Options{
 		AllowRooms: `room.startsWith("{p}")`,
 		Expand: func(text string) (string, error) {

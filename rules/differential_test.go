@@ -87,7 +87,7 @@ var samples = []string{
 	`{"a":12345678901234567890123456789012345}`, `{"a":"","b":null,"d e":[]}`, `{"a":{"x":1,"y":2},"b":{"y":2.0,"x":1}},{"y":2}`,
 }
 
-func TestConditionsAsCEL(t *testing.T) {
+func TestConditionsDecideAsCELDoes(t *testing.T) {
 	all := conditions()
 	if testenv.Race {
 		all = all[:300]

@@ -161,7 +161,7 @@ var readSamples = []string{
 	`{"a":9007199254740993,"b":-9223372036854775808}`, `{"a":1e5,"b":1E-3}`, `{"a":"2020-01-02T03:04:05.5Z"}`, `{"":1,"a b":2}`, ` { "a" : [ 1 , 2 ] } `, `{"a":"12","b":""}`,
 }
 
-func TestLazyAsDecoded(t *testing.T) {
+func TestLazyValuesEqualDecodedOnes(t *testing.T) {
 	all := readers(t)
 	for _, r := range all {
 		for _, data := range readSamples {

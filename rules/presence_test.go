@@ -16,7 +16,7 @@ func TestPresenceFunctionsAskTheHub(t *testing.T) {
 	}
 }
 
-func TestAppearAndTyping(t *testing.T) {
+func TestAppearAndTypingReachTheHub(t *testing.T) {
 	for _, test := range []struct{ step, args, want string }{
 		{`appear data`, `"ada"`, `appear ada`},
 		{`appear data`, `12`, `appear 12`},

@@ -72,7 +72,7 @@ func TestSchemaMessagesNameTheMember(t *testing.T) {
 	}
 }
 
-func TestSchemaOfAlternatives(t *testing.T) {
+func TestSchemaOfAlternativesNamesTheLikeliest(t *testing.T) {
 	set := schemaSet(t, `{"oneOf": [
 		{"properties": {"kind": {"const": "text"}, "text": {"type": "string"}}, "required": ["kind", "text"]},
 		{"properties": {"kind": {"const": "point"}, "x": {"type": "number"}}, "required": ["kind", "x"]}
@@ -89,7 +89,7 @@ func TestSchemaOfAlternatives(t *testing.T) {
 	}
 }
 
-func TestSchemaAndBinary(t *testing.T) {
+func TestSchemaRefusesBinaryInTheFirstArgument(t *testing.T) {
 	set := schemaSet(t, `{"properties": {"name": {"type": "string"}}}`)
 	const placeholder = `{"_placeholder":true,"num":0}`
 	for args, want := range map[string]string{

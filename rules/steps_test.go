@@ -230,7 +230,7 @@ func TestBinaryValuesKeepTheirPlaces(t *testing.T) {
 }
 
 // A variable outlives the message that it was taken from, which the hub counts.
-func TestLetBeforeAsk(t *testing.T) {
+func TestVariableOutlivesItsMessage(t *testing.T) {
 	set := compile(t, "on test {\nlet x `[data, args[1]]`\nask answer question\nack x answer[0]\n}", rules.Options{})
 	c := newCall("test", `"a",{"_placeholder":true,"num":0}`)
 	bin := []byte("b")
