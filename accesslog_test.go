@@ -121,7 +121,7 @@ func TestSessionHasOneLineInTheAccessLog(t *testing.T) {
 }
 
 // A handshake with a token that is refused has its line, without the token.
-func TestRefusedHandshakeLine(t *testing.T) {
+func TestRefusedHandshakeHasItsLine(t *testing.T) {
 	path, port := filepath.Join(t.TempDir(), "access"), freePort(t)
 	mustLoad(t, quiet(site(port, "log {\n output file "+path+"\n}\nrealtime {\n transports websocket\n auth jwt {\n secret "+testSecret+"\n from query.token\n }\n}")))
 	get := func(query string) {

@@ -40,7 +40,7 @@ func (u testUser) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // basic_auth for ann, whose password is wonderland.
 const basicAuth = "basic_auth {\n ann $2a$04$ElRo86DLbrBnJMga7P0dcesnco39iLf3l7//v65J6kGVJPw84V.YO\n}\n"
 
-func TestUserInFront(t *testing.T) {
+func TestUserInFrontIsTheIdentity(t *testing.T) {
 	port := freePort(t)
 	mustLoad(t, quiet(site(port, basicAuth+identified("caddy"))))
 	r, err := http.NewRequest("GET", "http://x", nil)

@@ -109,7 +109,7 @@ func expectUser(t *testing.T, c testClient, want string) {
 	}
 }
 
-func TestPublicKeyFile(t *testing.T) {
+func TestPublicKeyFileVerifiesTokens(t *testing.T) {
 	ours, theirs := newIssuer(t, "1"), newIssuer(t, "1")
 	path := writeFile(t, "issuer.pem", ours.pem(t))
 	t.Setenv("REALTIME_TEST_PEM", path)

@@ -99,7 +99,7 @@ func TestCommandTestRunsScripts(t *testing.T) {
 	}
 }
 
-func TestCommandScriptErrors(t *testing.T) {
+func TestCommandScriptErrorsNameTheLine(t *testing.T) {
 	for text, want := range map[string]string{
 		"  ok":                                ":1: an indented line must follow an event",
 		"ann emits x":                         ":1: there is no client ann; write client ann before",
@@ -140,7 +140,7 @@ func steadyText(s string) string {
 	return times.ReplaceAllString(s, `"timestamp":NOW`)
 }
 
-func TestCommandTestErrors(t *testing.T) {
+func TestCommandTestErrorsSayWhatToDo(t *testing.T) {
 	empty := writeFile(t, "Caddyfile", "localhost {\n}\n")
 	wrong := writeFile(t, "Caddyfile", "localhost {\n\trealtime {\n\t\ton x {\n\t\t\tack nobody\n\t\t}\n\t}\n}\n")
 	closed := writeFile(t, "Caddyfile", "localhost {\n\trealtime {\n\t\tauth jwt {\n\t\t\tsecret {env.X}\n\t\t}\n"+

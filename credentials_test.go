@@ -17,7 +17,7 @@ import (
 
 // A token gets in from wherever `from` says, on Socket.IO and plain WebSockets,
 // and no rule and no log sees it.
-func TestTokenFromAnywhere(t *testing.T) {
+func TestTokenFromAnywhereIsSeenNowhere(t *testing.T) {
 	dir := t.TempDir()
 	access, process := filepath.Join(dir, "access.log"), filepath.Join(dir, "process.log")
 	port := freePort(t)

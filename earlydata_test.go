@@ -102,7 +102,7 @@ func (p *tap) start(t *testing.T, how func(*testing.T)) chan struct{} {
 
 // A handshake in TLS early data, which whoever recorded it can send again,
 // opens no session.
-func TestReplayedEarlyData(t *testing.T) {
+func TestReplayedEarlyDataOpensNoSession(t *testing.T) {
 	port := freePort(t)
 	cert, key := certificate(t)
 	access := filepath.Join(t.TempDir(), "access.log")

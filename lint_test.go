@@ -29,7 +29,7 @@ func TestLintsGiveTheGoldenWarnings(t *testing.T) {
 	})
 }
 
-func TestLintOfOrigins(t *testing.T) {
+func TestLintWarnsOfUnsafeOrigins(t *testing.T) {
 	for origin, want := range map[string]string{
 		"*":                       "every website",
 		"null":                    "every website",
@@ -49,7 +49,7 @@ func TestLintOfOrigins(t *testing.T) {
 }
 
 // JSON has no lines: a warning names the place in it.
-func TestLintsOfJSON(t *testing.T) {
+func TestLintsOfJSONNameThePlace(t *testing.T) {
 	text := `{
 		"hub": "lints-of-json",
 		"origins": ["*"],

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestPlaceholdersOfRules(t *testing.T) {
+func TestPlaceholdersWithoutValueInRulesAreErrors(t *testing.T) {
 	t.Setenv("GREETING", `say "hi" {env.SECRET}`)
 	t.Setenv("SECRET", "never")
 	file := filepath.Join(t.TempDir(), "name")

@@ -171,7 +171,7 @@ func (failingApp) Stop() error { return nil }
 
 // Nothing is lost or doubled on WebSockets while the config changes, and no
 // answer comes from older rules than the one before.
-func TestReloadUnderTraffic(t *testing.T) {
+func TestReloadUnderTrafficLosesNothing(t *testing.T) {
 	port := freePort(t)
 	mustLoad(t, quiet(site(port, versioned(0))))
 	const clients, reloads = 50, 10
@@ -220,7 +220,7 @@ func callUntil(stop chan struct{}, c testClient, calls *atomic.Int64) error {
 
 // A poll that waits while the config changes is answered, and the session
 // goes on.
-func TestReloadWhilePolling(t *testing.T) {
+func TestReloadAnswersTheWaitingPoll(t *testing.T) {
 	port := freePort(t)
 	mustLoad(t, quiet(site(port, versioned(1))))
 	c := dialPolling(t, port)

@@ -225,7 +225,7 @@ var notFound = caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request
 })
 
 // Requests may come before App.Start: they are served all the same.
-func TestRequestBeforeStart(t *testing.T) {
+func TestRequestBeforeStartIsServed(t *testing.T) {
 	h := provision(t, &Handler{Hub: "early"})
 	w := httptest.NewRecorder()
 	r := caddyhttp.PrepareRequest(httptest.NewRequest("GET", "/socket.io/"+handshake, nil), caddy.NewReplacer(), w, nil)

@@ -102,7 +102,7 @@ func TestNumericDatesAsRFC7519HasThem(t *testing.T) {
 }
 
 // A fraction of a second counts.
-func TestFractionOfExp(t *testing.T) {
+func TestFractionOfASecondOfExpCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		token := hs256(t, fmt.Sprintf(`{"sub":"ann","exp":%d.5}`, time.Now().Unix()))
 		if _, err := verifier(t, Config{}).Verify(t.Context(), token); err != nil {

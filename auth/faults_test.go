@@ -10,7 +10,7 @@ import (
 )
 
 // A panic of the goroutine that fetches does not end the fetching.
-func TestKeySetFault(t *testing.T) {
+func TestPanicDoesNotEndTheFetching(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fired := guard.Arm("key set")
 		s := keySet(t, KeySetConfig{}, &endpoint{body: jwks(t, jwk{"a", keys().p256})})

@@ -230,7 +230,7 @@ func TestRotatedKeysAreFetched(t *testing.T) {
 	})
 }
 
-func TestUnknownKidFlood(t *testing.T) {
+func TestUnknownKidsCauseFewFetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const many = 1000
 		e := &endpoint{body: jwks(t, jwk{"1", keys().p256})}

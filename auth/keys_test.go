@@ -168,7 +168,7 @@ func TestForgedTokensAreInvalid(t *testing.T) {
 	}
 }
 
-func TestPublicKeyFiles(t *testing.T) {
+func TestPublicKeyFileMustHoldOnePublicKey(t *testing.T) {
 	small, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)

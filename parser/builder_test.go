@@ -86,7 +86,7 @@ func TestBuilderRenumbersPlaceholders(t *testing.T) {
 	}
 }
 
-func TestBuilderNoAllocations(t *testing.T) {
+func TestBuilderAllocatesNothing(t *testing.T) {
 	var b Builder
 	raw := []byte(`{"a":` + placeholder0 + `}`)
 	bin := [][]byte{{1}}

@@ -101,7 +101,7 @@ func parseShown(t *testing.T, s string) (p Packet) {
 }
 
 // A placeholder that is plain data goes out as it is.
-func TestPlainLiteralPlaceholder(t *testing.T) {
+func TestPlaceholderThatIsDataStays(t *testing.T) {
 	p := Packet{Type: Event, ID: NoID, Name: []byte("e"), Args: Args{JSON: []byte(placeholder0)}}
 	head, _, _ := PlainJSON.Encode(nil, &p)
 	if want := `{"event":"e","args":[` + placeholder0 + `]}`; string(head) != want {
@@ -190,7 +190,7 @@ func TestPlainRefusedSaysWhich(t *testing.T) {
 	}
 }
 
-func TestPlainNoAllocations(t *testing.T) {
+func TestPlainFramesAllocateNothing(t *testing.T) {
 	d := PlainJSON.NewDecoder(Limits{})
 	message := []byte(`{"event":"send-message","args":[{"roomId":"general","text":"hi"}],"id":3,"ns":"/chat"}`)
 	var p Packet
@@ -262,7 +262,7 @@ func BenchmarkPlainDecode(b *testing.B) {
 	}
 }
 
-func TestPlainBoundedMemory(t *testing.T) {
+func TestPlainFrameCostsNoMultipleOfItsSize(t *testing.T) {
 	const size = 900_000
 	for name, part := range map[string]string{
 		"brackets": `,{}`, "dollars": `,{"$$bin":0}`, "escaped dollars": `,{"\u0024$bin":0}`, "escaped keys": `,{"\u0061":0}`,

@@ -222,7 +222,7 @@ func TestHonestMistakeCostsOnePacket(t *testing.T) {
 	}
 }
 
-func TestAtTheLimit(t *testing.T) {
+func TestPacketsAtTheLimitsAreAccepted(t *testing.T) {
 	for _, in := range []string{
 		`0/` + strings.Repeat("a", 127),
 		`2["` + strings.Repeat("a", 128) + `"]`,
