@@ -96,16 +96,7 @@ func methodBlock(d *caddyfile.Dispenser, option func(*caddyfile.Dispenser) error
 	if d.NextArg() {
 		return d.Errf("auth %s: unexpected %q; its options stand in braces, each on a line of its own", name, d.Val())
 	}
-	given := once{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := given.add(d); err != nil {
-			return err
-		}
-		if err := option(d); err != nil {
-			return err
-		}
-	}
-	return nil
+	return block(d, option)
 }
 
 // Interface guards

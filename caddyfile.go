@@ -166,14 +166,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("realtime: unexpected argument %q; options stand in braces, each on a line of its own", d.Val())
 	}
-	given := once{}
-	for d.NextBlock(0) {
-		if err := given.add(d); err != nil {
-			return err
-		}
-		if err := handlerOptions.read("realtime", h, d); err != nil {
-			return err
-		}
+	err := block(d, func(d *caddyfile.Dispenser) error { return handlerOptions.read("realtime", h, d) })
+	if err != nil {
+		return err
 	}
 	if err := h.checkIdentity(); err != nil {
 		return d.WrapErr(err)
@@ -279,16 +274,7 @@ func (h *Handler) unmarshalNamespace(d *caddyfile.Dispenser) error {
 	if err := h.checkNamespaces(); err != nil {
 		return d.WrapErr(err)
 	}
-	given := once{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := given.add(d); err != nil {
-			return err
-		}
-		if err := namedOptions.read("namespace", n, d); err != nil {
-			return err
-		}
-	}
-	return nil
+	return block(d, func(d *caddyfile.Dispenser) error { return namedOptions.read("namespace", n, d) })
 }
 
 // namedOptions are those of a namespace block.

@@ -15,19 +15,23 @@ import (
 	"github.com/caddy-realtime/realtime/rules"
 )
 
-// once refuses options that are given twice in one block: option → place.
-type once map[string]string
-
-func (o once) add(d *caddyfile.Dispenser) error {
-	name := d.Val()
-	switch name {
-	case "use", "on", "namespace": // these add up
-		return nil
+// block reads the block that the present line may open: option takes one line.
+// An option that stands in it twice is an error, unless it adds to the first.
+func block(d *caddyfile.Dispenser, option func(*caddyfile.Dispenser) error) error {
+	places := map[string]string{}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch name := d.Val(); name {
+		case "use", "on", "namespace": // these add up
+		default:
+			if at, ok := places[name]; ok {
+				return d.Errf("%s is already set at %s", name, at)
+			}
+			places[name] = place(d)
+		}
+		if err := option(d); err != nil {
+			return err
+		}
 	}
-	if at, ok := o[name]; ok {
-		return d.Errf("%s is already set at %s", name, at)
-	}
-	o[name] = place(d)
 	return nil
 }
 

@@ -222,16 +222,7 @@ func unmarshalLimits(d *caddyfile.Dispenser, option func(*caddyfile.Dispenser) e
 	if d.NextArg() {
 		return d.Errf("limits: each limit is on a line of its own, in braces: limits { … }")
 	}
-	given := once{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := given.add(d); err != nil {
-			return err
-		}
-		if err := option(d); err != nil {
-			return err
-		}
-	}
-	return nil
+	return block(d, option)
 }
 
 func (l *Limits) unmarshalOption(d *caddyfile.Dispenser) error {
