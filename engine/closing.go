@@ -32,8 +32,7 @@ func (s *Session) closeLocked(reason Reason) {
 	if reason == ShuttingDown {
 		code = ws.CloseGoingAway
 	}
-	s.queueCloseLocked(closeFrames(code, ""))
-	s.endLocked(reason, closing)
+	s.endLocked(reason, closing, closeFrames(code, ""))
 }
 
 // Reject is Close because of a message that the handler cannot understand.
@@ -42,8 +41,7 @@ func (s *Session) Reject(reason Reason, code uint16, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state.isOpen() {
-		s.queueCloseLocked(closeFrames(code, why))
-		s.endLocked(reason, closing)
+		s.endLocked(reason, closing, closeFrames(code, why))
 	}
 }
 
@@ -77,8 +75,7 @@ func (s *Session) fail(reason Reason, code uint16) {
 
 func (s *Session) failLocked(reason Reason, code uint16) {
 	if s.state.isOpen() {
-		s.queueCloseLocked(closeFrames(code, ""))
-		s.endLocked(reason, dismissed)
+		s.endLocked(reason, dismissed, closeFrames(code, ""))
 	}
 }
 
@@ -89,8 +86,7 @@ func (s *Session) halfCloseLocked(reason Reason, last *Frames) {
 		s.advanceLocked(halfClosed)
 		return
 	}
-	s.queueCloseLocked(last)
-	s.endLocked(reason, halfClosed)
+	s.endLocked(reason, halfClosed, last)
 }
 
 // abortLocked ends a session whose WebSocket takes nothing more.
@@ -99,7 +95,7 @@ func (s *Session) abortLocked(reason Reason) {
 		s.advanceLocked(aborted)
 		return
 	}
-	s.endLocked(reason, aborted)
+	s.endLocked(reason, aborted, nil)
 }
 
 // broke ends a session that a panic has left halfway. The wheel may have been
@@ -107,7 +103,7 @@ func (s *Session) abortLocked(reason Reason) {
 func (s *Session) broke() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ws == nil {
+	if s.polls() {
 		s.closeLocked(TransportError)
 	} else {
 		s.halfCloseLocked(TransportError, emptyClose) // what was being read is lost
@@ -115,26 +111,19 @@ func (s *Session) broke() {
 	s.scheduleLocked()
 }
 
-// queueCloseLocked queues the close frame, the last thing that a WebSocket gets.
-func (s *Session) queueCloseLocked(f *Frames) {
-	if s.ws != nil {
-		s.outbox = append(s.outbox, f)
-		s.queued += f.cost()
-	}
-}
-
 // endLocked is the one place where a session stops being open; it must be open.
+// last, if not nil, is the last frame that a WebSocket gets.
 // The goroutine between enter and leave calls Receiver.Closed; if there is none, a
 // new one does.
-func (s *Session) endLocked(reason Reason, end state) {
+func (s *Session) endLocked(reason Reason, end state, last *Frames) {
 	s.advanceLocked(end)
 	s.reason = reason
 	if s.delay != nil {
 		close(s.delay.ended)
 		s.delay = nil
 	}
-	s.resumeLocked(never)
-	s.endPollingLocked()
+	s.transport.resume(never)
+	s.transport.end(last)
 	if !s.entered {
 		go s.conclude()
 	}
@@ -160,28 +149,26 @@ func (s *Session) notifyClosed(b *Batch) {
 	s.notified = true
 	defer s.server.open.Done()
 	defer s.callClosed(b)
-	end, c := s.beginClose(b)
+	lingers := s.beginClose(b)
 	s.server.ended(s)
-	switch {
-	case c == nil:
-		s.finishUnattached(false)
-	case end == aborted:
+	if !lingers {
 		s.hangUp()
 	}
 }
 
-// beginClose sees to it that the connection ends: on its own, or in time.
-func (s *Session) beginClose(b *Batch) (end state, c *conn) {
+// beginClose sends what the client still gets, and reports whether there is
+// something to wait for before the connection is closed.
+func (s *Session) beginClose(b *Batch) (lingers bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dropProbeLocked(emptyClose)
-	s.lingerDue = s.server.now() + instant(closeTimeout)
-	if s.ws == nil && s.state == closing {
-		s.lingerDue = s.server.now() + instant(pollingCloseTimeout)
-	}
 	s.flushWithLocked(b)
-	s.scheduleLocked()
-	return s.state, s.ws
+	wait := s.transport.lingers()
+	if wait > 0 {
+		s.lingerDue = s.server.now() + instant(wait)
+		s.scheduleLocked()
+	}
+	return wait > 0
 }
 
 func (s *Session) callClosed(b *Batch) {
@@ -191,42 +178,37 @@ func (s *Session) callClosed(b *Batch) {
 }
 
 // lingerUntil shortens the wait for a client that was told of the end. A polling
-// client is not waited for.
+// client is not waited for; a WebSocket that comes later is refused by attach.
 func (s *Session) lingerUntil(t instant) {
 	s.mu.Lock()
-	if s.lingerDue == 0 || s.lingerDue > t {
+	polls := s.polls()
+	switch {
+	case polls:
+		s.finishLocked()
+	case s.lingerDue == 0 || s.lingerDue > t:
 		s.lingerDue = t
 		s.scheduleLocked()
 	}
 	s.mu.Unlock()
-	s.finishUnattached(true)
-}
-
-// hangUp ends a connection whose peer did not.
-func (s *Session) hangUp() { s.server.insist("hang up", s.closeConn) }
-
-func (s *Session) closeConn() {
-	defer s.finish()
-	s.mu.Lock()
-	c := s.ws
-	s.mu.Unlock()
-	if c != nil {
-		c.hangUp(nil)
-	}
-}
-
-// finishUnattached forgets a session that has no connection; not, unless it is
-// now, one whose polling client may still fetch the close packet. A WebSocket that comes later is refused by attach.
-func (s *Session) finishUnattached(now bool) {
-	s.mu.Lock()
-	done := s.ws == nil && (now || s.state > closing)
-	if done {
-		s.finishLocked()
-	}
-	s.mu.Unlock()
-	if done {
+	if polls {
 		s.server.forget(s)
 	}
+}
+
+// hangUp ends a session whose client has got the end, or had time for it.
+func (s *Session) hangUp() { s.server.insist("hang up", s.closeTransport) }
+
+func (s *Session) closeTransport() {
+	defer s.finish()
+	s.lastTransport().close()
+}
+
+// lastTransport returns the transport, which does not change any more.
+func (s *Session) lastTransport() transport {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.advanceLocked(aborted)
+	return s.transport
 }
 
 // finish forgets a session whose connection is gone.
@@ -239,7 +221,7 @@ func (s *Session) finish() {
 
 func (s *Session) finishLocked() {
 	s.advanceLocked(closed)
-	s.resumeLocked(never)
+	s.transport.resume(never)
 	s.unholdLocked()
 	s.outbox, s.head, s.offset, s.queued = nil, 0, 0, 0
 }

@@ -38,7 +38,7 @@ type conn struct {
 	polled  bool  // the poller watches it
 
 	// Guarded by the session's mu.
-	resume     instant // when to read again; 0: it does not rest
+	resumeAt   instant // when to read again; 0: it does not rest
 	rested     instant // when it began to rest
 	peerClosed bool
 }
@@ -394,7 +394,7 @@ func (c *conn) answer(b *Batch, f *Frames) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state.isOpen() && !s.blockedLocked() {
+	if s.state.isOpen() && !s.transport.blocked() {
 		s.queueLocked(b, f)
 	}
 }

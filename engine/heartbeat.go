@@ -98,7 +98,7 @@ func (s *Session) check(b *Batch) {
 	defer s.mu.Unlock()
 	due := func(t instant) bool { return t > 0 && t <= now }
 	if !s.state.isOpen() {
-		s.resumeLocked(now)
+		s.transport.resume(now)
 		if s.state.isEnding() && due(s.lingerDue) {
 			s.lingerDue = 0
 			go s.hangUp()
@@ -106,7 +106,7 @@ func (s *Session) check(b *Batch) {
 		s.scheduleLocked()
 		return
 	}
-	s.resumeLocked(now)
+	s.transport.resume(now)
 	if due(s.upgradeDue) {
 		s.dropProbeLocked(emptyClose)
 	}
@@ -144,8 +144,8 @@ func (s *Session) pingLocked(b *Batch, now instant) {
 	}
 	s.pinged = now
 	s.unanswered++
-	if s.ws != nil && s.ws.resume > 0 {
-		s.slowLocked(s.ws.resume)
+	if until := s.transport.resume(0); until > 0 {
+		s.slowLocked(until)
 	}
 	if s.delay != nil {
 		s.slowLocked(s.delay.until)
@@ -182,9 +182,7 @@ func (s *Session) scheduleLocked() {
 	} else {
 		earliest(s.lingerDue)
 	}
-	if s.ws != nil {
-		earliest(s.ws.resume)
-	}
+	earliest(s.transport.resume(0))
 	if next > 0 && s.state != closed {
 		s.server.wheel.schedule(s, next)
 	}

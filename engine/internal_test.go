@@ -24,6 +24,7 @@ func (deaf) Open(*Session) Receiver { return nobody{} }
 func openedBy(s *Server) *Session {
 	session := &Session{server: s, config: s.config.Load(), id: newID(), receiver: nobody{}, kind: PlainText}
 	session.handshake.Info.Exempt = true
+	session.transport = polling{session}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sessions[session.id] = session
@@ -38,7 +39,7 @@ func openedBy(s *Server) *Session {
 func TestClosingSessionTakesOrRefusesItsWebSocket(t *testing.T) {
 	srv := NewServer(deaf{}, Config{})
 	defer srv.retire()
-	for range 20_000 {
+	for i := range 20_000 {
 		s := openedBy(srv)
 		s.state, s.notified = closing, true
 		client, nc := net.Pipe()
@@ -47,7 +48,13 @@ func TestClosingSessionTakesOrRefusesItsWebSocket(t *testing.T) {
 		var attached bool
 		var both sync.WaitGroup
 		both.Go(func() { attached = s.attach(b, c, emptyClose) })
-		both.Go(func() { s.lingerUntil(srv.now()) })
+		both.Go(func() {
+			if i%2 == 0 {
+				s.lingerUntil(srv.now())
+			} else {
+				s.hangUp()
+			}
+		})
 		both.Wait()
 		s.mu.Lock()
 		finished := s.state == closed
@@ -143,7 +150,7 @@ func TestBacklogDoesNotHurry(t *testing.T) {
 	for w, hurries := range map[writer]bool{idle: true, blocked: false} {
 		s := openedBy(srv)
 		client, nc := net.Pipe()
-		s.ws, s.writer = newConn(nc, s, 0), w
+		s.transport, s.writer = newConn(nc, s, 0), w
 		b := NewBatch()
 		s.Send(b, large)
 		s.Send(b, large)

@@ -150,11 +150,11 @@ func (s *Session) startPoll(p *poll) (overlap bool) {
 	}
 	s.poll = p
 	switch {
-	case s.ws != nil: // an upgrade was completed since the request was checked
+	case !s.polls(): // an upgrade was completed since the request was checked
 		s.poll = nil
 		p.answer <- nil
 	case s.head < len(s.outbox):
-		s.answerPollLocked()
+		polling{s}.answer()
 	case !s.state.isOpen():
 		s.poll = nil
 		if s.reason == TransportClose { // the client said it first
@@ -182,7 +182,7 @@ func (s *Session) left() {
 		s.failLocked(TransportClose, ws.CloseNoStatus)
 		return
 	}
-	s.endLocked(TransportClose, closing)
+	s.endLocked(TransportClose, closing, nil)
 	s.post = &post{ended: make(chan struct{})}
 }
 
@@ -220,34 +220,62 @@ func (s *Session) stopPoll(p *poll) bool {
 	return true
 }
 
-// answerPollLocked gives what is queued to the pending GET, if there is one.
-func (s *Session) answerPollLocked() {
-	if s.poll == nil || s.head == len(s.outbox) {
-		return
-	}
-	s.poll.answer <- s.takeLocked()
-	s.poll = nil
+// polling is the transport of a session whose client asks for its messages. The
+// pending GET is the session's, since it may outlive an upgrade.
+type polling struct{ s *Session }
+
+// blocked implements transport.
+func (t polling) blocked() bool { return t.s.poll == nil }
+
+// flush implements transport.
+func (t polling) flush(*Batch) {
+	t.answer()
+	t.s.holdLocked()
+	t.s.watchLocked()
 }
 
-// endPollingLocked says good-bye to a polling client. A pending GET gets what
-// is queued. If the server closes, the client may also fetch that later; its
-// next GET then gets the close packet.
-func (s *Session) endPollingLocked() {
-	if s.ws != nil || s.poll == nil {
+// answer gives what is queued to the pending GET, if there is one.
+func (t polling) answer() {
+	if s := t.s; s.poll != nil && s.head < len(s.outbox) {
+		s.poll.answer <- s.takeLocked()
+		s.poll = nil
+	}
+}
+
+// end implements transport. A pending GET gets what is queued. If the server
+// closes, the client may also fetch that later; its next GET then gets the close
+// packet.
+func (t polling) end(*Frames) {
+	s := t.s
+	switch {
+	case s.poll == nil:
+		return
+	case s.head < len(s.outbox):
+		t.answer()
 		return
 	}
-	if s.head < len(s.outbox) {
-		s.answerPollLocked()
-		return
-	}
-	goodbye := closePacket
+	packet := closePacket
 	if s.reason == TransportClose {
-		goodbye = noopPacket // the client said it first
+		packet = noopPacket // the client said it first
 	}
-	s.poll.answer <- []*Frames{goodbye}
+	s.poll.answer <- []*Frames{packet}
 	s.poll = nil
 	s.advanceLocked(dismissed)
 }
+
+// lingers implements transport: the client may fetch what is queued.
+func (t polling) lingers() time.Duration {
+	if t.s.state > closing {
+		return 0
+	}
+	return pollingCloseTimeout
+}
+
+// resume implements transport: a POST waits by itself, see await.
+func (polling) resume(instant) (until instant) { return 0 }
+
+// close implements transport: there is no connection.
+func (polling) close() {}
 
 // post handles a POST: a payload of packets.
 func (q *request) post() {

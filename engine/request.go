@@ -144,7 +144,7 @@ func (q *request) checkSession(transport, version string) *protocolError {
 	switch {
 	case s.state > closing:
 		return errSession
-	case !q.upgrade && (transport != "polling" || s.ws != nil):
+	case !q.upgrade && (transport != "polling" || !s.polls()):
 		return errRequest
 	case version != "4":
 		return errRequest

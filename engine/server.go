@@ -168,6 +168,7 @@ func (s *Server) openSession(q *request, kind Kind) *Session {
 		kind:      kind,
 		base64:    q.query.Get("b64") == "1",
 	}
+	session.transport = polling{session}
 	session.closeDue = s.now() + instant(q.config.HandshakeTimeout)
 	session.handshake.Info.Origins = nil // what a session does not need does not outlive a reload
 	session.handshake.Info.Secrets = nil
@@ -330,7 +331,7 @@ func (s *Server) Stats() Stats {
 		session.mu.Lock()
 		switch {
 		case !session.state.isOpen():
-		case session.ws == nil:
+		case session.polls():
 			st.Polling++
 		default:
 			st.WebSocket++

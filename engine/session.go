@@ -47,12 +47,12 @@ type Session struct {
 
 	unanswered int32 // pings
 
-	ws    *conn         // nil while the transport is polling
-	probe *conn         // the WebSocket of an upgrade in progress
-	poll  *poll         // the pending GET
-	post  *post         // the POST that is being read
-	delay *delay        // a POST waits for the client's turn
-	rest  chan struct{} // closed when the rest of a POST that was answered is handled; nil if none was
+	transport transport
+	probe     *conn         // the WebSocket of an upgrade in progress
+	poll      *poll         // the pending GET
+	post      *post         // the POST that is being read
+	delay     *delay        // a POST waits for the client's turn
+	rest      chan struct{} // closed when the rest of a POST that was answered is handled; nil if none was
 
 	outbox  []*Frames
 	head    int    // outbox[:head] is written
@@ -79,7 +79,9 @@ func (s *Session) ID() string { return s.id }
 // Detached returns a session that has ended, without a handshake, for sockets
 // that outlive their own.
 func (s *Server) Detached() *Session {
-	return &Session{server: s, config: s.config.Load(), state: closed}
+	session := &Session{server: s, config: s.config.Load(), state: closed}
+	session.transport = polling{session}
+	return session
 }
 
 // Kind is the framing that Frames for this session must have.
@@ -189,7 +191,7 @@ func (s *Session) Send(b *Batch, f *Frames) {
 	if !s.state.isOpen() {
 		return
 	}
-	if s.queued > 0 && s.queued+f.cost() > s.config.Outbox && s.blockedLocked() {
+	if s.queued > 0 && s.queued+f.cost() > s.config.Outbox && s.transport.blocked() {
 		s.abortLocked(SlowConsumer) // a close frame would wait behind what is not read
 		return
 	}
@@ -204,29 +206,16 @@ func (s *Session) SendVolatile(b *Batch, f *Frames) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state.isOpen() && !s.blockedLocked() && !s.server.tight() {
+	if s.state.isOpen() && !s.transport.blocked() && !s.server.tight() {
 		s.queueLocked(b, f)
 	}
-}
-
-// blockedLocked reports whether the client cannot take a message right now.
-func (s *Session) blockedLocked() bool {
-	if s.ws == nil {
-		return s.poll == nil
-	}
-	if s.writer == blocked {
-		return true
-	}
-	// On a connection that cannot be tried, a write that has just begun says
-	// nothing yet.
-	return s.writer == writing && !s.ws.CanTry() && s.wroteAt > 0 && s.server.now()-s.wroteAt > instant(100*time.Millisecond)
 }
 
 func (s *Session) queueLocked(b *Batch, f *Frames) {
 	s.outbox = append(s.outbox, f)
 	s.queued += f.cost()
 	b.queued++
-	b.full = b.full || s.queued > batchBytes && !s.blockedLocked()
+	b.full = b.full || s.queued > batchBytes && !s.transport.blocked()
 	s.flushWithLocked(b)
 }
 

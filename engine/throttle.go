@@ -135,30 +135,29 @@ func (c *conn) rest(now instant) bool {
 	defer s.mu.Unlock()
 	switch {
 	case s.state.isOpen():
-		c.resume, c.rested = min(c.turn, now+instant(lookWait)), now
-		s.slowLocked(c.resume)
+		c.resumeAt, c.rested = min(c.turn, now+instant(lookWait)), now
+		s.slowLocked(c.resumeAt)
 	case s.state == closed:
 		return false
 	default:
 		// What it sends now means nothing, but behind it may be the answer
 		// to our close frame.
-		c.resume = now + instant(farewellPause)
+		c.resumeAt = now + instant(farewellPause)
 	}
 	s.scheduleLocked()
 	return true
 }
 
-// resumeLocked reads again from a connection whose pause is over at t. Pass never
-// to resume unconditionally, so that the reader notices that the session or the
-// connection has ended.
-func (s *Session) resumeLocked(t instant) {
-	c := s.ws
-	if c == nil || c.resume == 0 || c.resume > t {
-		return
+// resume implements transport. Pass never to resume unconditionally, so that the
+// reader notices that the session or the connection has ended.
+func (c *conn) resume(t instant) (until instant) {
+	if c.resumeAt == 0 || c.resumeAt > t {
+		return c.resumeAt
 	}
-	c.resume = 0
-	s.excuseLocked(c.rested)
+	c.resumeAt = 0
+	c.session.excuseLocked(c.rested)
 	c.readAgain()
+	return 0
 }
 
 // excuseLocked gives a client that was not read from then until now so much more
@@ -175,7 +174,7 @@ func (s *Session) excuseLocked(then instant) {
 
 // restingLocked reports whether the client has to wait until it is read.
 func (s *Session) restingLocked() bool {
-	return s.ws != nil && s.ws.resume > 0 || s.delay != nil
+	return s.transport.resume(0) > 0 || s.delay != nil
 }
 
 // delay is a POST that waits for its client's turn.

@@ -69,10 +69,10 @@ func (q *request) connect(kind Kind) *conn {
 func (s *Session) attach(b *Batch, c *conn, head *Frames) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == closed {
+	if s.state >= aborted {
 		return false
 	}
-	s.ws = c
+	s.transport = c
 	s.unholdLocked()
 	if head.Len() > 0 { // that of a stream is sent already, and an empty one would be written for ever
 		s.outbox = append([]*Frames{head}, s.outbox[s.head:]...)
@@ -80,7 +80,7 @@ func (s *Session) attach(b *Batch, c *conn, head *Frames) bool {
 		s.queued += head.cost()
 	}
 	if !s.state.isOpen() {
-		s.queueCloseLocked(emptyClose)
+		c.end(emptyClose)
 		s.lingerDue = s.server.now() + instant(closeTimeout)
 		s.scheduleLocked()
 	}
@@ -178,7 +178,7 @@ func (q *request) turnAway() {
 func (s *Session) startProbe(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.state.isOpen() || s.ws != nil || s.probe != nil {
+	if !s.state.isOpen() || !s.polls() || s.probe != nil {
 		return false
 	}
 	s.probe = c
@@ -225,7 +225,7 @@ func (s *Session) completeUpgrade(b *Batch, c *conn) bool {
 	if !s.state.isOpen() || s.probe != c {
 		return false
 	}
-	s.ws, s.probe, s.upgradeDue = c, nil, 0
+	s.transport, s.probe, s.upgradeDue = c, nil, 0
 	if s.poll != nil { // a client that upgrades has none: it came after the upgrade packet
 		s.poll.answer <- nil
 		s.poll = nil

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"os"
+	"time"
 
 	"github.com/caddy-realtime/realtime/internal/guard"
 )
@@ -19,10 +20,7 @@ const (
 	blocked               // write: the connection takes no more for now
 )
 
-// flush writes what is queued, as far as that needs no waiting. What would
-// have to wait is left to a goroutine, which then has the session for itself
-// until its outbox is empty. One goroutine at a time writes, so that the order
-// of the outbox is the order on the wire.
+// flush sends what is queued, as far as that needs no waiting.
 func (s *Session) flush(b *Batch) {
 	defer s.server.caught("flush", s)
 	guard.Fault("flush")
@@ -31,13 +29,13 @@ func (s *Session) flush(b *Batch) {
 	if s.batch == b {
 		s.batch = nil
 	}
-	if s.ws == nil {
-		s.answerPollLocked()
-		s.holdLocked()
-		s.watchLocked()
-		return
-	}
-	c := s.ws
+	s.transport.flush(b)
+}
+
+// flush implements transport. What would have to wait is left to a goroutine,
+// which then has the session for itself until its outbox is empty.
+func (c *conn) flush(b *Batch) {
+	s := c.session
 	if s.writer != idle || s.state == closed || s.head == len(s.outbox) {
 		s.holdLocked()
 		return
@@ -64,6 +62,36 @@ func (s *Session) flush(b *Batch) {
 	}
 	s.drainedLocked(c)
 }
+
+// blocked implements transport.
+func (c *conn) blocked() bool {
+	s := c.session
+	if s.writer == blocked {
+		return true
+	}
+	// On a connection that cannot be tried, a write that has just begun says
+	// nothing yet.
+	return s.writer == writing && !c.CanTry() && s.wroteAt > 0 && s.server.now()-s.wroteAt > instant(100*time.Millisecond)
+}
+
+// end implements transport.
+func (c *conn) end(last *Frames) {
+	if last != nil {
+		c.session.outbox = append(c.session.outbox, last)
+		c.session.queued += last.cost()
+	}
+}
+
+// lingers implements transport: a close frame must be answered.
+func (c *conn) lingers() time.Duration {
+	if c.session.state >= aborted {
+		return 0
+	}
+	return closeTimeout
+}
+
+// close implements transport.
+func (c *conn) close() { c.hangUp(nil) }
 
 // write writes until the outbox is empty, and waits where it must.
 func (s *Session) write(c *conn) {
