@@ -98,9 +98,7 @@ func TestUpgradeKeepsTheHeartbeat(t *testing.T) {
 		s := pipe(t, engine.Config{PingInterval: 10 * time.Second, PingTimeout: 8 * time.Second})
 		q := s.poller()
 		time.Sleep(10 * time.Second) // the ping is queued
-		w := s.open(websocketOf(q))
-		w.send("2probe")
-		w.expect("3probe")
+		w := s.probe(q)
 		w.send("5")
 		w.expect("2")
 		began := time.Now()

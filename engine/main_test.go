@@ -283,6 +283,15 @@ func (s *site) session() *ws {
 	return w
 }
 
+// probe opens a WebSocket for the polling session with query q, and probes it.
+func (s *site) probe(q string) *ws {
+	s.t.Helper()
+	w := s.open(websocketOf(q))
+	w.send("2probe")
+	w.expect("3probe")
+	return w
+}
+
 // frame is a masked frame as clients send it.
 func frame(first byte, payload []byte) []byte { return wsclient.AppendFrame(nil, first, payload) }
 

@@ -265,9 +265,7 @@ func TestUpgradeWhilePostWaits(t *testing.T) {
 			if !early {
 				post()
 			}
-			w := s.open(websocketOf(q))
-			w.send("2probe")
-			w.expect("3probe")
+			w := s.probe(q)
 			if early {
 				post()
 			}

@@ -16,9 +16,7 @@ func TestUpgradeMovesTheSessionToTheWebSocket(t *testing.T) {
 	both(t, engine.Config{PingInterval: time.Hour}, func(t *testing.T, s *site) {
 		q := s.poller()
 		pending := s.later("GET", q, "")
-		w := s.open(websocketOf(q))
-		w.send("2probe")
-		w.expect("3probe")
+		w := s.probe(q)
 		s.expect(<-pending, 200, "6")
 		s.expect(s.do("GET", q, ""), 200, "6") // repeated for every GET
 
@@ -58,9 +56,7 @@ func TestGetThatOvertakesTheUpgradeIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{})
 		q := s.poller()
-		w := s.open(websocketOf(q))
-		w.send("2probe")
-		w.expect("3probe")
+		w := s.probe(q)
 		late := s.later("GET", q, "")
 		synctest.Wait()
 		w.send("5")
@@ -147,9 +143,7 @@ func TestClosedSessionEndsItsProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := pipe(t, engine.Config{})
 		q := s.poller()
-		w := s.open(websocketOf(q))
-		w.send("2probe")
-		w.expect("3probe")
+		w := s.probe(q)
 		s.expect(s.do("POST", q, "1"), 200, "ok")
 		w.closes(0)
 		s.echo.closed(t, engine.TransportClose)
