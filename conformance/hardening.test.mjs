@@ -423,17 +423,25 @@ describe("limits", () => {
     }, "room for a WebSocket");
   });
 
+  // Connections of earlier tests may still count.
+  const room = () => until(() => connected(urls.TIGHT, websocket).catch(() => undefined), "room for a connection");
+
+  // deaf is a client in the room "all" that reads nothing more.
+  async function deaf() {
+    const ws = await until(() => tight.websocket().catch(() => undefined), "room for a connection");
+    ws.send("40");
+    await ws.next();
+    ws.send('421["join","all"]');
+    await ws.next();
+    ws.raw.pause();
+    return ws;
+  }
+
   test("a client that does not read is closed as a slow consumer; the others have everything", limit, async () => {
-    const room = async () => until(() => connected(urls.TIGHT, websocket).catch(() => undefined), "room for a connection");
     const [watcher, reader, publisher] = [await room(), await room(), await room()];
     await call(watcher, "join", "watchers");
     await call(reader, "join", "all");
-    const slow = await until(() => tight.websocket().catch(() => undefined), "room for a connection");
-    slow.send("40");
-    await slow.next();
-    slow.send('421["join","all"]');
-    await slow.next();
-    slow.raw.pause();
+    const slow = await deaf();
 
     const news = heard(reader, "news");
     const left = heard(watcher, "left");
@@ -447,14 +455,8 @@ describe("limits", () => {
   });
 
   test("volatile ones are dropped before a client is", limit, async () => {
-    const room = async () => until(() => connected(urls.TIGHT, websocket).catch(() => undefined), "room for a connection");
     const publisher = await room();
-    const slow = await until(() => tight.websocket().catch(() => undefined), "room for a connection");
-    slow.send("40");
-    await slow.next();
-    slow.send('421["join","all"]');
-    await slow.next();
-    slow.raw.pause();
+    const slow = await deaf();
     const text = "x".repeat(50_000);
     const rounds = 400; // 20 MB, far beyond the outbox
     for (let i = 0; i < rounds; i++) await call(publisher, "drop", i, text);
