@@ -34,7 +34,13 @@ func newTap(t *testing.T, port int) *tap {
 }
 
 // relay passes datagrams both ways until the client's socket has a deadline.
-func (p *tap) relay(t *testing.T) {
+func (p *tap) relay(t *testing.T) { p.pass(t, true) }
+
+// replay sends what a client says before it got any answer to the server, and
+// nothing else ever: what an attacker could do with a recording.
+func (p *tap) replay(t *testing.T) { p.pass(t, false) }
+
+func (p *tap) pass(t *testing.T, answers bool) {
 	up, err := net.DialUDP("udp", nil, p.server)
 	if err != nil {
 		t.Error(err)
@@ -42,14 +48,13 @@ func (p *tap) relay(t *testing.T) {
 	}
 	defer up.Close()
 	buf := make([]byte, 2048)
-	var back bool
 	for {
 		n, from, err := p.client.ReadFromUDP(buf)
 		if err != nil {
 			return
 		}
-		if !back {
-			back = true
+		if answers {
+			answers = false // once is enough
 			go func() {
 				answer := make([]byte, 2048)
 				for {
@@ -60,25 +65,6 @@ func (p *tap) relay(t *testing.T) {
 					_, _ = p.client.WriteToUDP(answer[:n], from)
 				}
 			}()
-		}
-		_, _ = up.Write(buf[:n])
-	}
-}
-
-// replay sends what a client says before it got any answer to the server, and
-// nothing else ever: what an attacker could do with a recording.
-func (p *tap) replay(t *testing.T) {
-	up, err := net.DialUDP("udp", nil, p.server)
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	defer up.Close()
-	buf := make([]byte, 2048)
-	for {
-		n, _, err := p.client.ReadFromUDP(buf)
-		if err != nil {
-			return
 		}
 		_, _ = up.Write(buf[:n])
 	}
