@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +48,44 @@ func TestNamesAreCopied(t *testing.T) {
 		if got := h.Stats().Namespaces[0].Rooms; got != 0 {
 			t.Errorf("%d rooms are left of nobody", got)
 		}
+	})
+}
+
+// A policy may do an action again, and change it afterwards: in a connect call,
+// where it takes effect later, and in any other.
+func TestActionIsNeitherChangedNorKept(t *testing.T) {
+	twice := func(t *testing.T, c hub.Call, e hub.Emission) {
+		e.Args, e.To = args(`"first"`), room(c.Event().Socket.Rooms()[0])
+		before := e
+		before.To = slices.Clone(e.To)
+		c.Do(&e)
+		c.Do(&hub.Batch{Window: time.Millisecond, Emission: e})
+		if !reflect.DeepEqual(e, before) {
+			t.Errorf("the action is %+v by now, was %+v", e, before)
+		}
+		copy(e.Args.JSON, `"other"`)
+		e.To[0] = hub.Address{Name: "nowhere"}
+		c.Do(&e)
+		c.End(nil)
+	}
+	p := &script{
+		connect: func(c hub.Call) { twice(t, c, hub.Emission{Event: "m", Scope: hub.ToRooms}) },
+		event: func(c hub.Call) {
+			away := hub.Emission{Event: "m", Scope: hub.ToAll, Namespace: "/away", NotSelf: true}
+			if c.Do(&away); !away.NotSelf {
+				t.Error("an action of a namespace without this connection is changed")
+			}
+			twice(t, c, hub.Emission{Event: "m", Scope: hub.ToRooms, Namespace: "/"})
+		},
+	}
+	serve(t, p, func(t *testing.T, h *hub.Hub, n *siotest.Network) {
+		c := n.WebSocket(wsPath)
+		c.Join("/", "")
+		c.Expect(`42["m","first"]`)
+		c.Expect(`42["m",["first"]]`)
+		c.Send(`42["all"]`)
+		c.Expect(`42["m","first"]`)
+		c.Expect(`42["m",["first"]]`)
 	})
 }
 

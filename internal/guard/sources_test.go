@@ -20,7 +20,7 @@ import (
 // deferred are the guards that a function defers first, running those that
 // call one.
 var (
-	deferred = []string{"engine.Server.caught", "engine.Server.caughtRequest", "hub.Hub.caught", "hub.call.recovered", "auth.KeySet.caught"}
+	deferred = []string{"engine.Server.caught", "engine.Server.caughtRequest", "hub.Hub.caught", "hub.call.recoverPanic", "auth.KeySet.caught"}
 	running  = []string{"engine.Server.always", "engine.Server.insist", "engine.Server.survived", "hub.Hub.guard", "hub.Hub.insist", "auth.KeySet.always"}
 )
 
