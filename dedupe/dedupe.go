@@ -202,6 +202,16 @@ func (t *Table[W, A]) Expire(now time.Time) {
 	}
 }
 
+// Shed drops the oldest answers, until that many bytes are free or none is left.
+func (t *Table[W, A]) Shed(bytes int) {
+	for enough := t.bytes - bytes; t.bytes > enough && t.ended.Len() > 0; {
+		t.drop(t.ended.Front().Value.(*Entry[W, A]))
+	}
+}
+
+// Bytes is what all entries hold.
+func (t *Table[W, A]) Bytes() int { return t.bytes }
+
 // Forget drops an owner's answers.
 func (t *Table[W, A]) Forget(id Owner) {
 	if o := t.owners[id]; o != nil {

@@ -133,6 +133,27 @@ func TestLimitsOfAnOwner(t *testing.T) {
 	}
 }
 
+func TestShedDropsTheOldestAnswersOfAll(t *testing.T) {
+	d, held := newTable(dedupe.DefaultLimits)
+	running, _ := begin(t, d, key("ann", "runs"), start)
+	for _, name := range []string{"ann", "bob", "eve"} {
+		e, _ := begin(t, d, key(name, "ended"), start)
+		d.Finish(e, "x", 1000, start)
+	}
+	before := *held
+	d.Shed(1001)
+	if free := before - *held; free < 1001 || free > 1500 || d.Answers() != 2 {
+		t.Errorf("%d bytes are free, %d answers left", free, d.Answers())
+	}
+	if _, first := begin(t, d, key("bob", "ended"), start); first {
+		t.Error("a later answer is gone")
+	}
+	d.Shed(10_000)
+	if d.Answers() != 0 || !running.Running() || d.Bytes() != *held {
+		t.Errorf("%d answers are left; ann's request runs: %v; %d bytes, %d held", d.Answers(), running.Running(), d.Bytes(), *held)
+	}
+}
+
 func TestForgetAndClearDropAnswersOnly(t *testing.T) {
 	d, held := newTable(dedupe.DefaultLimits)
 	for _, name := range []string{"ann", "bob", "eve"} {

@@ -102,8 +102,8 @@ type Config struct {
 	Plain            bool           // accept plain WebSockets: an upgrade without EIO, transport and sid
 	Logger           *slog.Logger   // default: discard
 
-	// Reclaim gives up that many bytes of what counts as budget.Recovery, if it
-	// can. It may be called from any goroutine. Default: nothing is.
+	// Reclaim gives up that many bytes of what counts as budget.Recovery or
+	// budget.Dedupe, if it can. It may be called from any goroutine. Default: nothing is.
 	Reclaim func(bytes int)
 }
 

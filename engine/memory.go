@@ -25,7 +25,7 @@ func (s *Server) Hold(u budget.Use, n int) {
 	if n <= 0 || limit <= 0 || total <= limit/10*7 {
 		return
 	}
-	if total <= limit && (s.memory.Of(budget.Recovery) == 0 || int64(s.now()) < s.reclaimed.Load()+int64(reclaimPause)) {
+	if total <= limit && (s.reclaimable() == 0 || int64(s.now()) < s.reclaimed.Load()+int64(reclaimPause)) {
 		return
 	}
 	if int64(s.now()) >= s.hopeless.Load() && s.relieving.CompareAndSwap(false, true) {
@@ -37,10 +37,15 @@ func (s *Server) Hold(u budget.Use, n int) {
 // fifths of the limit are held. The caller holds no lock.
 func (s *Server) reclaim() {
 	limit := int64(s.config.Load().Memory)
-	if excess := s.memory.Total() - limit/10*6; limit > 0 && excess > 0 && s.memory.Of(budget.Recovery) > 0 {
+	if excess := s.memory.Total() - limit/10*6; limit > 0 && excess > 0 && s.reclaimable() > 0 {
 		s.reclaimed.Store(int64(s.now()))
 		s.config.Load().Reclaim(int(excess))
 	}
+}
+
+// reclaimable is how much is held that is only kept in case it is wanted.
+func (s *Server) reclaimable() int64 {
+	return s.memory.Of(budget.Recovery) + s.memory.Of(budget.Dedupe)
 }
 
 // hopelessTime is how long nobody looks for sessions to close after that did

@@ -210,6 +210,20 @@ func (n *Namespace) expireAnswers() {
 	}
 }
 
+// kept is how many bytes the answers hold.
+func (d *deduper) kept() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.table.Bytes()
+}
+
+// shed drops the oldest answers, until that many bytes are free.
+func (d *deduper) shed(bytes int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.table.Shed(bytes)
+}
+
 // clear drops all answers, of a namespace that is gone.
 func (d *deduper) clear() {
 	d.mu.Lock()

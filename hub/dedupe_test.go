@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/realtime/auth"
+	"github.com/caddy-realtime/realtime/engine"
 	"github.com/caddy-realtime/realtime/hub"
+	"github.com/caddy-realtime/realtime/internal/budget"
 	"github.com/caddy-realtime/realtime/internal/siotest"
 	"github.com/caddy-realtime/realtime/parser"
 )
@@ -91,11 +93,15 @@ func (p *onces) event(c hub.Call) {
 }
 
 func serveOnce(t *testing.T, f func(t *testing.T, p *onces, h *hub.Hub, n *siotest.Network)) {
+	serveOnceWith(t, hub.Config{}, f)
+}
+
+func serveOnceWith(t *testing.T, config hub.Config, f func(t *testing.T, p *onces, h *hub.Hub, n *siotest.Network)) {
 	p := &onces{ran: map[string]int{}}
-	config := hub.Config{Namespaces: []hub.NamespaceConfig{
+	config.Namespaces = []hub.NamespaceConfig{
 		{Name: "/", Policy: &script{event: p.event}, Auth: named{}},
 		{Name: "/other", Policy: &script{event: p.event}, Auth: named{}},
-	}}
+	}
 	serveConfig(t, config, func(t *testing.T, h *hub.Hub, n *siotest.Network) { f(t, p, h, n) })
 }
 
@@ -265,6 +271,36 @@ func TestOnceFiftyThousandKeys(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		if grown := heap() - before; grown > 2<<20 {
 			t.Errorf("%d bytes are left of what expired", grown)
+		}
+	})
+}
+
+// If clients hold too much memory, the oldest answers go before a new client is
+// refused, those of users that have left among them.
+func TestOldAnswersAreShedBeforeAnyClientIsRefused(t *testing.T) {
+	m := new(budget.Memory)
+	config := hub.Config{Engine: engine.Config{UsedMemory: m, Memory: 2_000_000}}
+	serveOnceWith(t, config, func(t *testing.T, p *onces, h *hub.Hub, n *siotest.Network) {
+		for i := range 10 {
+			for _, namespace := range []string{"/", "/other"} {
+				c := n.WebSocket(wsPath) // fails if it is refused
+				c.Join(namespace, fmt.Sprintf(`{"n":"user%d"}`, i))
+				prefix := strings.TrimPrefix(namespace+",", "/,")
+				for k := range 5 {
+					c.Send(fmt.Sprintf(`42%s1["big","%d"]`, prefix, k))
+					c.Next()
+				}
+				before := p.total
+				c.Send(fmt.Sprintf(`42%s1["big","4"]`, prefix))
+				if c.Next(); p.total != before {
+					t.Error("the last answer was not kept")
+				}
+				c.Close()
+				synctest.Wait()
+				if m.Total() > 2_000_000 {
+					t.Fatalf("%d bytes are held", m.Total())
+				}
+			}
 		}
 	})
 }

@@ -117,7 +117,7 @@ type Hub struct {
 func New(c Config) *Hub {
 	c = c.withDefaults()
 	h := &Hub{namespaces: map[string]*Namespace{}, recovery: cmp.Or(c.Recovery.Budget, new(recovery.Budget))}
-	c.Engine.Reclaim = h.recovery.Shed
+	c.Engine.Reclaim = h.reclaim
 	h.config.Store(&c)
 	h.refusals.know(c.Namespaces)
 	h.engine = engine.NewServer(h, c.Engine)
@@ -137,7 +137,7 @@ func (h *Hub) Engine() *engine.Server { return h.engine }
 // does not know are disconnected.
 func (h *Hub) Update(c Config) {
 	c = c.withDefaults()
-	c.Engine.Reclaim = h.recovery.Shed
+	c.Engine.Reclaim = h.reclaim
 	h.engine.Update(c.Engine)
 
 	h.mu.Lock()

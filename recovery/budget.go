@@ -57,8 +57,9 @@ func (b *Budget) Exceeded(own, limit int) bool {
 }
 
 // Shed has all keepers give up that many bytes together, each as much of it as
-// it has of all. It calls them: the caller holds no lock.
-func (b *Budget) Shed(bytes int) {
+// it has of all, and returns how many bytes are missing, about. It calls the
+// keepers: the caller holds no lock.
+func (b *Budget) Shed(bytes int) (missing int) {
 	type share struct {
 		Keeper
 		kept int
@@ -80,6 +81,7 @@ func (b *Budget) Shed(bytes int) {
 			s.Shed(int(float64(bytes)*float64(s.kept)/float64(sum)) + 1)
 		}
 	}
+	return max(0, bytes-sum)
 }
 
 // Seat is the place of a lost socket in a Budget.
