@@ -26,7 +26,8 @@ func TestTimeOfRulesIsTold(t *testing.T) {
 	list := "[" + strings.Repeat("1,", 1200) + "1]"
 	tree := `{"$defs": {"n": {"oneOf": [
 		{"properties": {"in": {"items": {"$ref": "#/$defs/n"}}, "a": false}},
-		{"properties": {"in": {"items": {"$ref": "#/$defs/n"}}, "b": false}}]}}, "$ref": "#/$defs/n"}`
+		{"properties": {"in": {"items": {"$ref": "#/$defs/n"}}, "b": false}},
+		{"properties": {"in": {"items": {"$ref": "#/$defs/n"}}, "c": false}}]}}, "$ref": "#/$defs/n"}`
 	for _, test := range []struct {
 		name, steps, args string
 		least, most       time.Duration
