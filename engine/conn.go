@@ -31,7 +31,6 @@ type conn struct {
 	cost    time.Duration // what its last message took of its account, in the time in which that comes back
 	input   ws.Decoder
 	unpaid  int32 // bytes of input that pay has not counted
-	probing bool  // the upgrade that it is for is not complete
 	discard bool  // what comes after a violation means nothing
 	fresh   bool  // a message was completed by this input
 	timed   bool  // the session waits for the rest of a message
@@ -197,10 +196,8 @@ func (c *conn) catchUp(b *Batch) (goOn bool) { return c.take(b, nil, nil) }
 // ended the reading. It reports whether to go on.
 func (c *conn) take(b *Batch, data []byte, err error) (goOn bool) {
 	s := c.session
-	if !c.probing { // an upgrade feeds no receiver, and a POST may be waiting for it
-		s.enter()
-		defer s.leave(b)
-	}
+	s.enter()
+	defer s.leave(b)
 	defer s.server.caught("receiver", s)
 	b.now = s.server.now()
 	if bad := c.handle(b, data); bad != nil {
@@ -251,7 +248,7 @@ func (c *conn) handle(b *Batch, data []byte) (bad error) {
 // consume handles the complete frames in data, or so many as it is the client's
 // turn for: then it is behind.
 func (c *conn) consume(b *Batch, data []byte) (used int, behind bool, err error) {
-	limit, began, probing := c.session.config.MaxPayload, b.now, c.probing
+	limit, began := c.session.config.MaxPayload, b.now
 	for i := 0; ; i++ {
 		h, err := ws.Parse(data[used:], limit, c.deflate.Negotiated())
 		if err == ws.ErrIncomplete {
@@ -260,7 +257,7 @@ func (c *conn) consume(b *Batch, data []byte) (used int, behind bool, err error)
 		if err != nil {
 			return used, false, err
 		}
-		if i > 0 && (probing && !c.probing || !c.mayGoOn(b, i, began)) {
+		if i > 0 && !c.mayGoOn(b, i, began) {
 			return used, true, nil
 		}
 		f, whole, err := c.input.Add(h, data[used:], limit)
@@ -289,7 +286,7 @@ func (c *conn) mayGoOn(b *Batch, handled int, began instant) bool {
 	if handled%framesUnasked == 0 {
 		b.now = max(b.now, s.server.now())
 	}
-	return c.probing || b.now <= began+turnTime && !(s.owes(b.now) && s.isOpen())
+	return b.now <= began+turnTime && !(s.owes(b.now) && s.isOpen())
 }
 
 // keep keeps the frames that were not handled, and watches that a begun message
@@ -299,8 +296,8 @@ func (c *conn) keep(rest []byte, behind bool) {
 	begun := c.input.Incomplete()
 	fresh := c.fresh
 	c.fresh = false
-	if begun == c.timed && !(begun && fresh) || c.probing {
-		return // an upgrade has its own limit
+	if begun == c.timed && !(begun && fresh) {
+		return
 	}
 	c.timed = begun
 	if begun {
@@ -352,27 +349,33 @@ func (c *conn) frame(b *Batch, f ws.Frame) error {
 	return c.complete(b, f)
 }
 
-// complete handles one message.
-func (c *conn) complete(b *Batch, f ws.Frame) error {
-	s, op, data := c.session, f.Op, f.Payload
-	c.fresh = true
+// payload is the content of a message, which is valid until b inflates another.
+func (c *conn) payload(b *Batch, f ws.Frame) (data []byte, err error) {
+	data = f.Payload
 	if f.Compressed {
-		var err error
-		if b.text, err = ws.Inflate(b.text[:0], data, s.config.MaxPayload); err != nil {
-			return err
+		if b.text, err = ws.Inflate(b.text[:0], data, c.session.config.MaxPayload); err != nil {
+			return nil, err
 		}
 		data = b.text
 	}
-	if op == ws.OpText && !utf8.Valid(data) {
-		return ws.ErrText
+	if f.Op == ws.OpText && !utf8.Valid(data) {
+		return nil, ws.ErrText
+	}
+	return data, nil
+}
+
+// complete handles one message.
+func (c *conn) complete(b *Batch, f ws.Frame) error {
+	s, op := c.session, f.Op
+	c.fresh = true
+	data, err := c.payload(b, f)
+	if err != nil {
+		return err
 	}
 	if !s.isOpen() {
 		return nil
 	}
-	switch {
-	case c.probing:
-		return c.probed(b, op, data)
-	case s.kind == PlainText || op == ws.OpBinary:
+	if s.kind == PlainText || op == ws.OpBinary {
 		s.message(b, data, op == ws.OpBinary)
 		return nil
 	}
@@ -386,12 +389,6 @@ func (c *conn) complete(b *Batch, f ws.Frame) error {
 // asked for before.
 func (c *conn) answer(b *Batch, f *Frames) {
 	s := c.session
-	if c.probing {
-		if !c.say(f) {
-			c.dropProbe(nil)
-		}
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state.isOpen() && !s.transport.blocked() {
@@ -399,7 +396,7 @@ func (c *conn) answer(b *Batch, f *Frames) {
 	}
 }
 
-// refuse ends the session, or only the upgrade, because of what was received.
+// refuse ends the session because of what was received.
 func (c *conn) refuse(err error) (goOn bool) {
 	s := c.session
 	code, why, reason := uint16(ws.CloseNoStatus), "", TransportError
@@ -414,10 +411,6 @@ func (c *conn) refuse(err error) (goOn bool) {
 		if s.kind == PlainText { // Node sends Engine.IO clients none
 			why = violation.Reason
 		}
-	}
-	if c.probing {
-		c.dropProbe(closeFrames(code, ""))
-		return false
 	}
 	if !s.isOpen() {
 		c.lost()
@@ -437,10 +430,6 @@ func (c *conn) refuse(err error) (goOn bool) {
 // closedBy handles a close frame: it is echoed, and the connection closed.
 func (c *conn) closedBy(b *Batch, code uint16) {
 	s := c.session
-	if c.probing {
-		c.dropProbe(closeFrames(code, ""))
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.peerClosed = true
@@ -453,10 +442,6 @@ func (c *conn) closedBy(b *Batch, code uint16) {
 
 // lost is called when there is nothing more to read.
 func (c *conn) lost() {
-	if c.probing {
-		c.dropProbe(nil)
-		return
-	}
 	s := c.session
 	s.mu.Lock()
 	ended := !s.state.isOpen()

@@ -140,7 +140,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info Info) {
 	}
 	switch {
 	case q.upgrade && last(q.query["transport"]) != "websocket":
-		q.turnAway()
+		q.rejectUpgrade()
 	case q.session == nil && q.upgrade:
 		q.openWebSocket(EngineIO)
 	case q.session == nil:

@@ -108,10 +108,7 @@ func (c *conn) pay(b *Batch) {
 // when it may go on.
 func (c *conn) pause(b *Batch) bool {
 	s := c.session
-	switch {
-	case c.probing: // an upgrade has its own limit
-		return false
-	case c.turn == 0 && !s.owes(b.now):
+	if c.turn == 0 && !s.owes(b.now) {
 		return false
 	}
 	now := s.server.now()

@@ -51,6 +51,23 @@ func TestUpgradeNeedsNoProbe(t *testing.T) {
 	w.expect("4together")
 }
 
+// Input that comes with the packet that completes the upgrade is the session's,
+// wherever it is cut.
+func TestInputBehindTheUpgradeIsRead(t *testing.T) {
+	input := append(append(frame(0x81, []byte("5")), frame(0x01, []byte("4in "))...), frame(0x80, []byte("parts"))...)
+	input = append(input, frame(0x81, []byte("4whole"))...)
+	both(t, engine.Config{}, func(t *testing.T, s *site) {
+		for cut := range len(input) {
+			w := s.open(websocketOf(s.poller()))
+			w.write(input[:cut])
+			w.write(input[cut:])
+			w.expect("4in parts")
+			w.expect("4whole")
+			w.conn.Close()
+		}
+	})
+}
+
 // A GET that overtakes the upgrade packet is late all the same.
 func TestGetThatOvertakesTheUpgradeIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
