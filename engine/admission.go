@@ -44,9 +44,9 @@ func (s *Server) admit(q *request) (kind budget.Kind, ok bool) {
 			return budget.ConnectionsPerIP, false
 		}
 	}
-	if s.tight() {
+	if s.memoryPressure() {
 		s.reclaim() // what is only kept in case it is wanted goes first
-		if s.tight() {
+		if s.memoryPressure() {
 			return budget.MemoryUse, false
 		}
 	}

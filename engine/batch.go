@@ -14,10 +14,10 @@ const (
 	batchBytes = 256 << 10 // bytes queued on one session after which it is, too
 	keepText   = 256 << 10 // bytes of an inflated message that a pooled batch keeps room for
 
-	// Who writes to many lets others come between, after so long for each
-	// connection that the batch is for: those of many small rooms go out
-	// together, one that sends to a thousand does not hold up everybody. He
-	// looks at the clock after so many.
+	// A long flush yields to waiting input after writeTurn for each connection
+	// that the batch serves: messages of many small rooms go out together, and
+	// one broadcast to a thousand does not delay other clients. The clock is
+	// read every writesUnasked writes.
 	writeTurn     = instant(250 * time.Microsecond)
 	writesUnasked = 16
 )
@@ -78,7 +78,7 @@ func (b *Batch) write() {
 		s := b.dirty[i]
 		s.flush(b)
 		if i%writesUnasked == writesUnasked-1 {
-			began = s.server.giveWay(began, writeTurn*instant(max(b.inputs, 1)))
+			began = s.server.yield(began, writeTurn*instant(max(b.inputs, 1)))
 		}
 	}
 	clear(b.dirty)
@@ -93,8 +93,8 @@ func (b *Batch) forget() {
 	b.gathered = b.gathered[:0]
 }
 
-// relieve writes if much is queued. It is called between messages.
-func (b *Batch) relieve() {
+// flushIfLarge writes if much is queued. It is called between messages.
+func (b *Batch) flushIfLarge() {
 	if b.full || b.queued > batchLimit {
 		b.write()
 	}

@@ -52,7 +52,7 @@ func (s *Session) Reject(reason Reason, code uint16, why string) {
 // is no pause where a newcomer would get 503, which makes clients wait longer each
 // time: the session would only keep others out.
 func (s *Session) CloseSoon() {
-	full := s.server.tight() || !s.server.mayOpen(s.server.config.Load().MaxSessions)
+	full := s.server.memoryPressure() || !s.server.mayOpen(s.server.config.Load().MaxSessions)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -177,7 +177,7 @@ func (s *Session) callClosed(b *Batch) {
 	s.receiver.Closed(b, s.reason)
 }
 
-// lingerUntil shortens the wait for a client that was told of the end. A polling
+// lingerUntil shortens the wait for a client that was sent the end. A polling
 // client is not waited for; a WebSocket that comes later is refused by attach.
 func (s *Session) lingerUntil(t instant) {
 	s.mu.Lock()

@@ -27,14 +27,14 @@ type conn struct {
 	deflate ws.Deflate
 
 	// Owned by the reader, of which there is one at a time.
-	turn    instant       // when it may go on; 0: it need not wait
-	cost    time.Duration // what its last message took of its account, in the time in which that comes back
-	input   ws.Decoder
-	unpaid  int32 // bytes of input that pay has not counted
-	discard bool  // what comes after a violation means nothing
-	fresh   bool  // a message was completed by this input
-	timed   bool  // the session waits for the rest of a message
-	polled  bool  // the poller watches it
+	turn      instant       // when it may go on; 0: it need not wait
+	cost      time.Duration // what its last message took of its account, in the time in which that comes back
+	input     ws.Decoder
+	uncounted int32 // bytes of input that countInput has not counted
+	discard   bool  // what comes after a violation means nothing
+	fresh     bool  // a message was completed by this input
+	timed     bool  // the session waits for the rest of a message
+	polled    bool  // the poller watches it
 
 	// Guarded by the session's mu.
 	resumeAt   instant // when to read again; 0: it does not rest
@@ -124,7 +124,7 @@ func (c *conn) readOnce(buf []byte) (goOn bool) {
 		return c.catchUp(b)
 	}
 	goOn, _ = c.readBy(b, buf)
-	c.pay(b)
+	c.countInput(b)
 	return goOn
 }
 
@@ -139,7 +139,7 @@ func (c *conn) readBy(b *Batch, buf []byte) (goOn, late bool) {
 	if n == 0 && late {
 		return true, true
 	}
-	c.unpaid += int32(n)
+	c.uncounted += int32(n)
 	return c.take(b, in[:off+n], err), late
 }
 
@@ -170,11 +170,11 @@ func (c *conn) serve(b *Batch) outcome {
 			if n == 0 && err == nil {
 				return toWait
 			}
-			c.unpaid += int32(n)
+			c.uncounted += int32(n)
 			if !c.take(b, in[:off+n], err) {
 				return toEnd
 			}
-			c.pay(b)
+			c.countInput(b)
 			if !c.input.HasBacklog() && n < len(in)-off && !c.Ended() {
 				return toWait // a short read took everything: epoll(7)
 			}
@@ -188,12 +188,12 @@ func (c *conn) serve(b *Batch) outcome {
 	return toRead
 }
 
-// catchUp handles the frames that it is behind with, at least one. It reports
-// whether to go on.
+// catchUp handles the backlog of frames, at least one. It reports whether the
+// connection can still be read.
 func (c *conn) catchUp(b *Batch) (goOn bool) { return c.take(b, nil, nil) }
 
-// take handles the input in data, after what it is behind with, and err, which
-// ended the reading. It reports whether to go on.
+// take handles the input in data, after the backlog, and err, which ended the
+// reading. It reports whether the connection can still be read.
 func (c *conn) take(b *Batch, data []byte, err error) (goOn bool) {
 	s := c.session
 	s.enter()
@@ -215,8 +215,8 @@ func (c *conn) take(b *Batch, data []byte, err error) (goOn bool) {
 	return true
 }
 
-// handle handles frames of what it is behind with or, if that is nothing, of
-// data. What was read while it is behind waits, too.
+// handle handles frames of the backlog or, if there is none, of data. Data that
+// was read while there is a backlog is added to it.
 func (c *conn) handle(b *Batch, data []byte) (bad error) {
 	s, behind := c.session, c.input.HasBacklog()
 	switch {
@@ -245,8 +245,8 @@ func (c *conn) handle(b *Batch, data []byte) (bad error) {
 	return bad
 }
 
-// consume handles the complete frames in data, or so many as it is the client's
-// turn for: then it is behind.
+// consume handles the complete frames in data until the client's turn ends. Then
+// behind is true: the rest begins with a complete frame.
 func (c *conn) consume(b *Batch, data []byte) (used int, behind bool, err error) {
 	limit, began := c.session.config.MaxPayload, b.now
 	for i := 0; ; i++ {
@@ -307,7 +307,7 @@ func (c *conn) keep(rest []byte, behind bool) {
 	}
 }
 
-// holdInput counts so many bytes more that the input takes.
+// holdInput counts the memory that the input has grown by.
 func (c *conn) holdInput(grown int) {
 	if grown != 0 {
 		c.session.server.Hold(budget.Input, grown)

@@ -10,27 +10,27 @@ import (
 // instant is time since the server exists.
 type instant time.Duration
 
-// pulse is whether a session's client answers pings.
-type pulse uint8
+// pingState is whether a session's client answers pings.
+type pingState uint8
 
 const (
-	calm     pulse = iota // no ping is unanswered
-	pinged                // one is. By pingLocked
-	extended              // and the wait for its answer was prolonged, once. By touchLocked
-	slowed                // its answer may lie behind input that we read later: pings go on. By slowLocked
+	pingIdle     pingState = iota // no ping is unanswered
+	pingAwaiting                  // one is. By pingLocked
+	pingExtended                  // and the wait for its answer was prolonged, once. By touchLocked
+	pingSlowed                    // its answer may follow input that is read later: pings go on. By slowLocked
 )
 
 func (s *Server) now() instant { return instant(time.Since(s.start)) }
 
 // startClocks sets what is due on a new session. The first ping comes at a
-// random moment, so that clients who came together (after a restart) are not
-// pinged together for ever.
+// random moment, so that clients that came together (after a restart) are not
+// pinged together from then on.
 func (s *Session) startClocks() {
 	now := s.server.now()
 	interval := int64(s.config.PingInterval)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.beat = now + instant(interval/2+rand.Int64N(interval/2*9/10+1))
+	s.pingDeadline = now + instant(interval/2+rand.Int64N(interval/2*9/10+1))
 	s.scheduleLocked()
 }
 
@@ -38,18 +38,18 @@ func (s *Session) startClocks() {
 // comes after a ping prolongs the wait for the pong once: a slow client may
 // have had it in the pipe before the ping.
 func (s *Session) touchLocked() {
-	if s.pulse == pinged {
-		s.pulse = extended
-		s.beat = s.server.now() + instant(s.config.PingTimeout)
+	if s.pingState == pingAwaiting {
+		s.pingState = pingExtended
+		s.pingDeadline = s.server.now() + instant(s.config.PingTimeout)
 	}
 }
 
 // slowLocked notes that the client is not read before t: the wait for a pong is
 // prolonged, and pings go on meanwhile, since the client leaves without them.
 func (s *Session) slowLocked(t instant) {
-	if s.pulse != calm {
-		s.pulse = slowed
-		s.beat = max(s.beat, t+instant(s.config.PingTimeout))
+	if s.pingState != pingIdle {
+		s.pingState = pingSlowed
+		s.pingDeadline = max(s.pingDeadline, t+instant(s.config.PingTimeout))
 	}
 }
 
@@ -67,14 +67,14 @@ func (s *Session) pong() {
 		s.unanswered = 0 // one pong may answer several pings: RFC 6455 section 5.5.3
 	}
 	now := s.server.now()
-	switch s.pulse {
-	case calm:
+	switch s.pingState {
+	case pingIdle:
 		return
-	case slowed:
+	case pingSlowed:
 		now = min(now, s.pinged+instant(s.config.PingTimeout/2))
 	}
-	s.pulse = calm
-	s.beat = now + instant(s.config.PingInterval)
+	s.pingState = pingIdle
+	s.pingDeadline = now + instant(s.config.PingInterval)
 	s.scheduleLocked()
 }
 
@@ -118,9 +118,9 @@ func (s *Session) check(b *Batch) {
 		s.halfCloseLocked(TransportError, emptyClose) // an answer would be taken for the rest of a frame
 	case s.marked > 0 && due(s.stalled):
 		s.abortLocked(SlowConsumer)
-	case due(s.beat) && s.pulse != calm:
+	case due(s.pingDeadline) && s.pingState != pingIdle:
 		s.failLocked(PingTimeout, ws.CloseNoStatus)
-	case due(s.beat), due(s.nextPingLocked()):
+	case due(s.pingDeadline), due(s.nextPingLocked()):
 		s.pingLocked(b, now)
 	}
 	s.scheduleLocked()
@@ -129,7 +129,7 @@ func (s *Session) check(b *Batch) {
 // nextPingLocked is when a client that is read later gets another ping, although
 // it has not answered the last; 0: never.
 func (s *Session) nextPingLocked() instant {
-	if s.pulse != slowed {
+	if s.pingState != pingSlowed {
 		return 0
 	}
 	return s.pinged + instant(s.config.PingInterval)
@@ -138,9 +138,9 @@ func (s *Session) nextPingLocked() instant {
 // pingLocked queues a ping. The wait for its answer begins at the moment it
 // was due, unless we are so late that it would be unfair.
 func (s *Session) pingLocked(b *Batch, now instant) {
-	if s.pulse == calm {
-		s.pulse = pinged
-		s.beat = max(s.beat, now-instant(2*s.config.tick())) + instant(s.config.PingTimeout)
+	if s.pingState == pingIdle {
+		s.pingState = pingAwaiting
+		s.pingDeadline = max(s.pingDeadline, now-instant(2*s.config.tick())) + instant(s.config.PingTimeout)
 	}
 	s.pinged = now
 	s.unanswered++
@@ -166,7 +166,7 @@ func (s *Session) scheduleLocked() {
 		}
 	}
 	if s.state.isOpen() {
-		earliest(s.beat)
+		earliest(s.pingDeadline)
 		earliest(s.nextPingLocked())
 		resting := s.restingLocked()
 		if s.state == leaving || !resting {

@@ -173,7 +173,7 @@ func TestLiftedLimitClosesNothing(t *testing.T) {
 	b := NewBatch()
 	s.Send(b, NewFrames(EngineIO, []byte("unread"), false, nil))
 	b.Flush()
-	srv.relieve()
+	srv.shedLoad()
 	if !s.isOpen() {
 		t.Error("the session was closed")
 	}

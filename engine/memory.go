@@ -9,7 +9,7 @@ import (
 	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
-// frameCost is what a queued message takes beside its bytes, about.
+// frameCost is about what a queued message takes in addition to its bytes.
 const frameCost = 100
 
 // Memory is held in places that grow with what clients do, each counted once:
@@ -28,8 +28,8 @@ func (s *Server) Hold(u budget.Use, n int) {
 	if total <= limit && (s.reclaimable() == 0 || int64(s.now()) < s.reclaimed.Load()+int64(reclaimPause)) {
 		return
 	}
-	if int64(s.now()) >= s.hopeless.Load() && s.relieving.CompareAndSwap(false, true) {
-		go s.relieve()
+	if int64(s.now()) >= s.shedBackoff.Load() && s.shedding.CompareAndSwap(false, true) {
+		go s.shedLoad()
 	}
 }
 
@@ -48,27 +48,27 @@ func (s *Server) reclaimable() int64 {
 	return s.memory.Of(budget.Recovery) + s.memory.Of(budget.Dedupe)
 }
 
-// hopelessTime is how long nobody looks for sessions to close after that did
-// not help: what is held is not in outboxes, and looking is not free.
-const hopelessTime = time.Second
+// shedPause is how long no sessions are closed after that did not help: then the
+// memory is not in outboxes, and looking for them is not free.
+const shedPause = time.Second
 
 // reclaimPause is how long nothing is reclaimed after that, unless a new client
 // would be refused.
 const reclaimPause = 100 * time.Millisecond
 
-// tight reports whether so much memory is held that nobody new comes in and
-// what may be dropped is.
-func (s *Server) tight() bool {
+// memoryPressure reports whether so much memory is held that handshakes are refused
+// and volatile messages are dropped.
+func (s *Server) memoryPressure() bool {
 	limit := s.config.Load().Memory
 	return limit > 0 && s.memory.Total() > int64(limit)/10*8
 }
 
-// relieve reclaims and, if more than the limit is held all the same, closes the
+// shedLoad reclaims and, if more than the limit is held all the same, closes the
 // sessions whose clients have left most unread until less than nine tenths of it
 // are held.
-func (s *Server) relieve() {
+func (s *Server) shedLoad() {
 	defer s.caught("relief", nil)
-	defer s.relieving.Store(false)
+	defer s.shedding.Store(false)
 	guard.Fault("relief")
 	limit := int64(s.config.Load().Memory)
 	if limit == 0 {
@@ -86,7 +86,7 @@ func (s *Server) relieve() {
 		session.shed()
 	}
 	if s.memory.Total() > enough {
-		s.hopeless.Store(int64(s.now() + instant(hopelessTime)))
+		s.shedBackoff.Store(int64(s.now() + instant(shedPause)))
 	}
 }
 

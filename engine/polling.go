@@ -137,7 +137,7 @@ func (q *request) poll() {
 }
 
 // startPoll makes p the pending GET, which may be answered at once. A second
-// one at a time ends the session: nobody could say which gets what.
+// one at a time ends the session: the order of their messages would be undefined.
 func (s *Session) startPoll(p *poll) (overlap bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -82,8 +82,8 @@ func (c *conn) probeOnce(buf []byte) (upgraded bool, err error) {
 	defer b.Flush()
 	in, off := c.input.Buffer(buf)
 	n, readErr := c.Read(in[off:])
-	c.unpaid += int32(n)
-	defer c.pay(b)
+	c.uncounted += int32(n)
+	defer c.countInput(b)
 	if n > 0 {
 		s.mu.Lock()
 		s.touchLocked()

@@ -192,7 +192,7 @@ func (q *request) refuse(e *protocolError) {
 	h := q.w.Header()
 	if e == errBusy {
 		h.Set("Retry-After", "1")
-		q.hangUp() // those whom there is no room for keep no descriptor of ours
+		q.hangUp() // a refused client must not keep a descriptor
 		q.w.WriteHeader(e.status)
 		return
 	}
@@ -211,7 +211,7 @@ func (q *request) refuse(e *protocolError) {
 	_, _ = q.w.Write(body)
 }
 
-// hangUp has the connection closed behind the answer. HTTP/2 and 3 share
+// hangUp has the connection closed after the answer. HTTP/2 and 3 share
 // theirs with other requests.
 func (q *request) hangUp() {
 	if q.r.ProtoMajor == 1 {

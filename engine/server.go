@@ -50,26 +50,26 @@ type Server struct {
 	handler Handler
 	start   time.Time
 
-	config     atomic.Pointer[Config]
-	handshakes atomic.Int64 // in progress
-	wheel      wheel
-	workers    workers
-	heavy      workers
-	stints     sync.Mutex // held by the one of those in GiveWay that runs next
-	poller     netpoll.Poller
-	panics     guard.Panics
-	open       sync.WaitGroup // sessions whose receiver was not told of the end
-	present    sync.WaitGroup // sessions of which something is left
-	counts     [len(reasons)]atomic.Uint64
-	results    [results]atomic.Uint64 // of handshakes
-	exhausted  budget.Counts
-	accepted   budget.Bucket
-	memory     *budget.Memory
-	relieving  atomic.Bool
-	hopeless   atomic.Int64 // instant until which there is nothing to relieve
-	reclaimed  atomic.Int64 // instant of the last reclaim
-	addresses  budget.Accounts[netip.Addr]
-	notices    budget.Notices // of refused origins
+	config      atomic.Pointer[Config]
+	handshakes  atomic.Int64 // in progress
+	wheel       wheel
+	workers     workers
+	heavy       workers
+	stints      sync.Mutex // held by the one of those in Yield that runs next
+	poller      netpoll.Poller
+	panics      guard.Panics
+	open        sync.WaitGroup // sessions whose Receiver.Closed has not returned
+	present     sync.WaitGroup // sessions of which something is left
+	counts      [len(reasons)]atomic.Uint64
+	results     [results]atomic.Uint64 // of handshakes
+	exhausted   budget.Counts
+	accepted    budget.Bucket
+	memory      *budget.Memory
+	shedding    atomic.Bool
+	shedBackoff atomic.Int64 // instant until which there is nothing to relieve
+	reclaimed   atomic.Int64 // instant of the last reclaim
+	addresses   budget.Accounts[netip.Addr]
+	notices     budget.Notices // of refused origins
 
 	mu       sync.Mutex
 	sessions map[string]*Session // by sid, until nothing of them is left
@@ -177,7 +177,7 @@ func (s *Server) openSession(q *request, kind Kind) *Session {
 		f := openPacket(session, q.upgrade)
 		session.outbox, session.queued = append(session.outbox, f), f.cost()
 	}
-	session.input.Lock() // until there is a receiver: whoever finds the session may close it
+	session.input.Lock() // until there is a receiver: the session can be found and closed already
 	s.mu.Lock()
 	if limit := q.config.MaxSessions; s.closed || limit > 0 && s.live >= limit { // others were let in at the same time
 		s.mu.Unlock()
@@ -299,7 +299,7 @@ func (s *Server) all() []*Session {
 type Stats struct {
 	Sessions, Polling, WebSocket int
 	// Unread is the age of the oldest message that a client has not taken,
-	// about; 0 if nobody is behind.
+	// about; 0 if no client is behind.
 	Unread time.Duration
 	// Closed counts closed sessions by reason, since the Server exists.
 	Closed map[Reason]uint64

@@ -22,14 +22,14 @@ type Session struct {
 	base64    bool // b64=1: binary messages go as text packets
 	receiver  Receiver
 
-	// input is held by whoever feeds the receiver: a worker, a POST, or the
+	// input is held by the goroutine that calls the receiver: a worker, a POST, or the
 	// goroutine that tells it of the end.
 	input    sync.Mutex
 	notified bool // Receiver.Closed was called; guarded by input
 
 	timer timer // guarded by the wheel
 
-	account atomic.Pointer[budget.Account] // shared with others; nil: with nobody
+	account atomic.Pointer[budget.Account] // shared with other sessions; nil: none
 	meter   budget.Meter                   // what the client uses up
 
 	// Guarded by mu. mu is taken last: nothing but the locks of the wheel and
@@ -39,11 +39,11 @@ type Session struct {
 	page   string // the first Origin that came later, if the handshake had none
 
 	// Small ones together: they would be eight bytes each.
-	state   state
-	writer  writer
-	pulse   pulse
-	entered bool  // somebody is between enter and leave
-	held    int32 // messages of the outbox, from head, that are counted as memory
+	state     state
+	writer    writer
+	pingState pingState
+	entered   bool  // a goroutine is between enter and leave
+	held      int32 // messages of the outbox, from head, that are counted as memory
 
 	unanswered int32 // pings
 
@@ -64,13 +64,13 @@ type Session struct {
 	wroteAt instant // when the write in progress began, if it may block
 
 	// When something is due; 0: nothing.
-	beat       instant // the next ping, or the end of the wait for a pong
-	pinged     instant // when the last ping was queued
-	answered   instant // and the last that was answered; 0: none was
-	closeDue   instant // the end: it is not established in time, or CloseSoon was called
-	inputDue   instant // a begun message must be complete
-	upgradeDue instant
-	lingerDue  instant // the connection is closed, whatever the peer does
+	pingDeadline instant // the next ping, or the end of the wait for a pong
+	pinged       instant // when the last ping was queued
+	answered     instant // and the last that was answered; 0: none was
+	closeDue     instant // the end: it is not established in time, or CloseSoon was called
+	inputDue     instant // a begun message must be complete
+	upgradeDue   instant
+	lingerDue    instant // the connection is closed, whatever the peer does
 }
 
 // ID is the session's sid: its client's secret.
@@ -112,7 +112,7 @@ func (s *Session) Now(b *Batch) time.Duration {
 func (s *Session) Silent() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state.isOpen() && (s.pulse == pinged || s.pulse == extended)
+	return s.state.isOpen() && (s.pingState == pingAwaiting || s.pingState == pingExtended)
 }
 
 // Established says that the handler is satisfied with the session; without
@@ -125,7 +125,7 @@ func (s *Session) Established() {
 	}
 }
 
-// enter makes the caller the one who feeds the receiver.
+// enter makes the caller the one that may call the receiver.
 func (s *Session) enter() {
 	s.input.Lock()
 	s.mu.Lock()
@@ -149,7 +149,7 @@ func (s *Session) leave(b *Batch) {
 // Input is held.
 func (s *Session) message(b *Batch, data []byte, binary bool) {
 	s.receiver.Message(b, data, binary)
-	b.relieve()
+	b.flushIfLarge()
 }
 
 // packet takes one Engine.IO text packet. Input is held.
@@ -206,7 +206,7 @@ func (s *Session) SendVolatile(b *Batch, f *Frames) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state.isOpen() && !s.transport.blocked() && !s.server.tight() {
+	if s.state.isOpen() && !s.transport.blocked() && !s.server.memoryPressure() {
 		s.queueLocked(b, f)
 	}
 }

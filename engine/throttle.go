@@ -12,7 +12,7 @@ const (
 	maxDelay = 30 * time.Second // before the body of a POST is read: servers wait about as long for one
 	lookWait = time.Second      // between two looks whether a client still has to wait: a reload may have lifted the limit
 
-	farewellPause = 100 * time.Millisecond // between the reads of a flood whose session has ended
+	endedPause = 100 * time.Millisecond // between the reads of a flood whose session has ended
 
 	never instant = math.MaxInt64
 )
@@ -63,10 +63,10 @@ func (s *Session) owes(now instant) bool {
 	return wait > 0
 }
 
-// queue returns when the client's next message may be handled: when it owes
+// nextTurn returns when the client's next message may be handled: when it owes
 // nothing and, if those that share its account do, after the messages of the
 // others that wait. cost is what its last one took of the account, in time.
-func (s *Session) queue(cost time.Duration) instant {
+func (s *Session) nextTurn(cost time.Duration) instant {
 	r, now := &s.server.config.Load().Rates, time.Duration(s.server.now())
 	wait, kind := s.meter.Wait(r, 1, now)
 	turn := now + wait
@@ -93,13 +93,13 @@ func (s *Session) heavy() bool {
 	return r.Amount(full-time.Duration(s.server.now())) > float64(heavyWork)
 }
 
-// pay counts the input that was read.
-func (c *conn) pay(b *Batch) {
-	if c.unpaid > 0 {
+// countInput counts the input that was read.
+func (c *conn) countInput(b *Batch) {
+	if c.uncounted > 0 {
 		before := b.cost
-		c.session.Spend(b, budget.Bytes, int(c.unpaid))
+		c.session.Spend(b, budget.Bytes, int(c.uncounted))
 		c.cost += b.cost - before
-		c.unpaid = 0
+		c.uncounted = 0
 	}
 }
 
@@ -114,7 +114,7 @@ func (c *conn) pause(b *Batch) bool {
 	now := s.server.now()
 	switch {
 	case c.turn == 0:
-		c.turn = s.queue(c.cost)
+		c.turn = s.nextTurn(c.cost)
 	case !s.owes(now) || !s.isOpen():
 		c.turn = 0
 	}
@@ -137,9 +137,9 @@ func (c *conn) rest(now instant) bool {
 	case s.state == closed:
 		return false
 	default:
-		// What it sends now means nothing, but behind it may be the answer
-		// to our close frame.
-		c.resumeAt = now + instant(farewellPause)
+		// What it sends now is discarded, but the answer to our close frame
+		// may follow.
+		c.resumeAt = now + instant(endedPause)
 	}
 	s.scheduleLocked()
 	return true
@@ -152,14 +152,14 @@ func (c *conn) resume(t instant) (until instant) {
 		return c.resumeAt
 	}
 	c.resumeAt = 0
-	c.session.excuseLocked(c.rested)
+	c.session.extendDeadlinesLocked(c.rested)
 	c.readAgain()
 	return 0
 }
 
-// excuseLocked gives a client that was not read from then until now so much more
+// extendDeadlinesLocked gives a client that was not read from then until now so much more
 // time for what it owes us: the rest of a message, and its CONNECT.
-func (s *Session) excuseLocked(then instant) {
+func (s *Session) extendDeadlinesLocked(then instant) {
 	late := s.server.now() - then
 	if s.inputDue > 0 {
 		s.inputDue += late
@@ -190,7 +190,7 @@ func (s *Session) await(cost, limit time.Duration, hurried bool) (upgrading bool
 	if !s.owes(s.server.now()) {
 		return false
 	}
-	turn, now := s.queue(cost), s.server.now()
+	turn, now := s.nextTurn(cost), s.server.now()
 	if limit > 0 {
 		turn = min(turn, now+instant(limit))
 	}
@@ -218,7 +218,7 @@ func (s *Session) await(cost, limit time.Duration, hurried bool) (upgrading bool
 	return false
 }
 
-// setDelay notes that a POST waits, for so long. It is false if the session has
+// setDelay notes that a POST waits for the given time. It is false if the session has
 // ended.
 func (s *Session) setDelay(d *delay, wait time.Duration) bool {
 	s.mu.Lock()
@@ -241,7 +241,7 @@ func (s *Session) endDelay(d *delay) {
 	defer s.mu.Unlock()
 	if s.delay == d {
 		s.delay = nil
-		s.excuseLocked(d.since)
+		s.extendDeadlinesLocked(d.since)
 	}
 }
 

@@ -22,7 +22,7 @@ var tlsReaders = sync.Pool{New: func() any { return new(tlsReader) }}
 func (r *tlsReader) ReadOnce() (goOn, late bool) { return r.c.readBy(r.b, r.buf[:]) }
 
 // Enough is for netpoll.
-func (r *tlsReader) Enough() bool { return r.c.input.HasBacklog() || r.c.unpaid >= readSize }
+func (r *tlsReader) Enough() bool { return r.c.input.HasBacklog() || r.c.uncounted >= readSize }
 
 func (r *tlsReader) held() bool  { return netpoll.ReadHeld(&r.c.Socket, r) }
 func (r *tlsReader) burst() bool { return netpoll.ReadBurst(&r.c.Socket, &r.b.try, r) }
@@ -31,7 +31,7 @@ func (r *tlsReader) burst() bool { return netpoll.ReadBurst(&r.c.Socket, &r.b.tr
 // and goes on.
 func (c *conn) startTLS() { c.readTLS((*tlsReader).held) }
 
-// readArrived reads what the poller has told of.
+// readArrived reads input that the poller has found.
 func (c *conn) readArrived() { c.readTLS((*tlsReader).burst) }
 
 // readRested goes on where a pause was; there may be nothing to read.
@@ -71,9 +71,9 @@ func (c *conn) readTLS(first func(*tlsReader) bool) {
 			return
 		default:
 			read = (*tlsReader).burst
-			c.pay(b)
+			c.countInput(b)
 		}
-		runtime.Gosched() // those that were told of with c add to what goes out
+		runtime.Gosched() // connections that got input with c add to what goes out
 		b.write()
 		for !c.input.HasBacklog() && !b.try.Arrived(&c.Socket) {
 			if c.Park() {

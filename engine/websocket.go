@@ -73,7 +73,7 @@ func (s *Session) attach(b *Batch, c *conn, head *Frames) bool {
 	}
 	s.transport = c
 	s.unholdLocked()
-	if head.Len() > 0 { // that of a stream is sent already, and an empty one would be written for ever
+	if head.Len() > 0 { // a stream has sent its head already, and an empty one would be written for ever
 		s.outbox = append([]*Frames{head}, s.outbox[s.head:]...)
 		s.head = 0
 		s.queued += head.cost()

@@ -74,7 +74,7 @@ func (w *wheel) schedule(s *Session, t instant) {
 		w.running = true
 		go w.server.always("wheel", w.turn)
 	} else if w.still {
-		w.look()
+		w.wake()
 	}
 }
 
@@ -129,10 +129,10 @@ func (w *wheel) retire() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.last = true
-	w.look()
+	w.wake()
 }
 
-func (w *wheel) look() {
+func (w *wheel) wake() {
 	select {
 	case w.changed <- struct{}{}:
 	default: // told already
@@ -195,5 +195,5 @@ func (w *wheel) checkOne(b *Batch, s *Session) {
 	defer w.server.caught("check", s)
 	guard.Fault("check")
 	s.check(b)
-	b.relieve()
+	b.flushIfLarge()
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-realtime/realtime/internal/guard"
 )
 
-// A worker's turn ends, and it writes, after so many connections or so long.
+// A worker's turn ends, and it writes, after turnSize connections or turnTime.
 const (
 	turnSize = 64
 	turnTime = instant(time.Millisecond)
@@ -23,7 +23,7 @@ const (
 )
 
 // workers read the connections that have input. They are few, so that their
-// grown stacks and their buffers serve everybody, and stay until the server
+// grown stacks and their buffers serve all clients, and stay until the server
 // is closed.
 type workers struct {
 	server *Server
@@ -163,9 +163,9 @@ func (w *workers) turn(b *Batch, c *conn) {
 	w.server.ready(c)
 }
 
-// giveWay lets workers serve who has input by now, if the caller's turn, which
-// began then, is over; 0: it begins. It returns when the present turn began.
-func (s *Server) giveWay(began, turn instant) instant {
+// yield lets workers serve connections that have input, if the caller's turn is
+// over, which began then; 0: it begins now. It returns when the present turn began.
+func (s *Server) yield(began, turn instant) instant {
 	now := s.now()
 	if began == 0 {
 		return now
@@ -178,10 +178,10 @@ func (s *Server) giveWay(began, turn instant) instant {
 	return s.now()
 }
 
-// GiveWay lets others run for a moment. A Receiver calls it after each Stint of
+// Yield lets others run for a moment. A Receiver calls it after each Stint of
 // work on one message, without a lock. What was queued goes out first. b may be
 // nil.
-func (s *Session) GiveWay(b *Batch) {
+func (s *Session) Yield(b *Batch) {
 	if b != nil {
 		b.write()
 	}

@@ -10,12 +10,12 @@ import (
 
 const keepOutbox = 16 // messages that an idle session keeps room for
 
-// writer is who writes to a session's WebSocket. One at a time does, so that
-// the order of the outbox is the order on the wire; when he is done, nobody.
+// writer says which goroutine writes to a session's WebSocket. There is at most
+// one, so that the order of the outbox is the order on the wire.
 type writer uint8
 
 const (
-	idle    writer = iota // nobody
+	idle    writer = iota // none
 	writing               // flush, which does not wait; or write, if the connection cannot be tried
 	blocked               // write: the connection takes no more for now
 )

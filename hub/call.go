@@ -181,7 +181,7 @@ func (c *call) later(f func()) {
 func (c *call) Worked(d time.Duration) {
 	c.socket.session().Spend(c.b, budget.CPU, int(d))
 	if d >= Stint {
-		c.socket.session().GiveWay(c.b)
+		c.socket.session().Yield(c.b)
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 const (
 	pollEvents = 256 // taken from the kernel at once
 
-	// Edge triggered: a connection is told of once for each time that input
-	// arrives, and to wait for more costs no system call.
+	// Edge triggered: there is one event each time that input arrives, and to wait
+	// for more costs no system call.
 	pollEdge  = 1 << 31 // EPOLLET, which package syscall has negative on some systems
 	pollInput = syscall.EPOLLIN | syscall.EPOLLRDHUP | pollEdge
 	pollEnd   = syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR

@@ -2,7 +2,7 @@
 // for the input of all of them at once, and does the system calls that need no
 // waiting. It knows nothing of sessions and of what the bytes mean.
 //
-// It starts no goroutines itself: who uses it does, and guards them.
+// It starts no goroutines itself: its user does, and guards them.
 package netpoll
 
 import (
@@ -70,17 +70,17 @@ func (s *Socket) WriteWithin(p []byte, timeout time.Duration) (int, error) {
 	return n, err
 }
 
-// readState says who reads a watched socket.
+// readState says whether a watched socket has a reader.
 type readState = uint32
 
 const (
-	parked  readState = iota // nobody: there is no input
+	parked  readState = iota // it has none: there is no input
 	claimed                  // a reader does, or will
 	missed                   // the same, and more input has come since
 )
 
-// Claim makes the caller the one who sees to it that the socket is read. It is
-// for sockets that are not watched yet, since input was read already.
+// Claim makes the caller responsible for reading the socket. It is for sockets
+// that are not watched yet, since input was read already.
 func (s *Socket) Claim() { s.reading.Store(claimed) }
 
 // wake notes that there is input, and reports whether a reader must be found.

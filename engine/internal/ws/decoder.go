@@ -73,7 +73,7 @@ func (d *Decoder) Backlog() []byte { return d.partial.buf[d.partial.off:] }
 
 // Buffer returns where to read to: in[off:], which is buf or the Decoder's own
 // memory. in[:off] is the begin of a frame, so that in[:off+n] is what to
-// decode after reading n bytes. There is no such begin while there is a backlog.
+// decode after reading n bytes. off is 0 while there is a backlog.
 func (d *Decoder) Buffer(buf []byte) (in []byte, off int) {
 	if d.partial == nil || len(d.partial.buf) == 0 || d.partial.backlog {
 		return buf, 0
