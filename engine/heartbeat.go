@@ -7,9 +7,6 @@ import (
 	"github.com/caddy-realtime/realtime/engine/internal/ws"
 )
 
-// instant is time since the server exists.
-type instant time.Duration
-
 // pingState is whether a session's client answers pings.
 type pingState uint8
 
@@ -19,8 +16,6 @@ const (
 	pingExtended                  // and the wait for its answer was prolonged, once. By touchLocked
 	pingSlowed                    // its answer may follow input that is read later: pings go on. By slowLocked
 )
-
-func (s *Server) now() instant { return instant(time.Since(s.start)) }
 
 // startClocks sets what is due on a new session. The first ping comes at a
 // random moment, so that clients that came together (after a restart) are not

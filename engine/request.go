@@ -238,3 +238,14 @@ func hasToken(values []string, token string) bool {
 	}
 	return false
 }
+
+// innermost is the ResponseWriter below all that wrap it.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = u.Unwrap()
+	}
+}

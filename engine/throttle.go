@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"math"
 	"time"
 
 	"github.com/caddy-realtime/realtime/internal/budget"
@@ -13,8 +12,6 @@ const (
 	lookWait = time.Second      // between two looks whether a client still has to wait: a reload may have lifted the limit
 
 	endedPause = 100 * time.Millisecond // between the reads of a flood whose session has ended
-
-	never instant = math.MaxInt64
 )
 
 // A client that has used up more than Config.Rates allow is read later. What has

@@ -215,13 +215,3 @@ func (w headWriter) Write(p []byte) (int, error) { return w.h.head.Write(p) }
 
 // Close is left to handshake.
 func (w headWriter) Close() error { return nil }
-
-func innermost(w http.ResponseWriter) http.ResponseWriter {
-	for {
-		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return w
-		}
-		w = u.Unwrap()
-	}
-}
