@@ -13,6 +13,62 @@ import (
 
 // What schemas ask for, in the words of a client's developer.
 
+// demand is a keyword of a schema whose message names the keyword's value.
+type demand uint8
+
+const (
+	noDemand demand = iota
+	typeDemand
+	constDemand
+	enumDemand
+	minLengthDemand
+	maxLengthDemand
+	minimumDemand
+	maximumDemand
+	aboveDemand // exclusiveMinimum
+	belowDemand // exclusiveMaximum
+	multipleDemand
+	minItemsDemand
+	maxItemsDemand
+	minFieldsDemand
+	maxFieldsDemand
+)
+
+// text says what a value must be to meet the demand of s.
+func (d demand) text(s *jsonschema.Schema) string {
+	switch d {
+	case typeDemand:
+		return "must be " + typeNamesOf(*s.Types)
+	case constDemand:
+		return oneOfText([]any{*s.Const})
+	case enumDemand:
+		return oneOfText(s.Enum.Values)
+	case minLengthDemand:
+		return "must have at least " + count(*s.MinLength, "character")
+	case maxLengthDemand:
+		return "must have at most " + count(*s.MaxLength, "character")
+	case minimumDemand:
+		return "must be at least " + decimal(s.Minimum)
+	case maximumDemand:
+		return "must be at most " + decimal(s.Maximum)
+	case aboveDemand:
+		return "must be more than " + decimal(s.ExclusiveMinimum)
+	case belowDemand:
+		return "must be less than " + decimal(s.ExclusiveMaximum)
+	case multipleDemand:
+		return "must be a multiple of " + decimal(s.MultipleOf)
+	case minItemsDemand:
+		return "must have at least " + count(*s.MinItems, "item")
+	case maxItemsDemand:
+		return "must have at most " + count(*s.MaxItems, "item")
+	case minFieldsDemand:
+		return "must have at least " + count(*s.MinProperties, "field")
+	case maxFieldsDemand:
+		return "must have at most " + count(*s.MaxProperties, "field")
+	}
+	return ""
+}
+
 // schemaTypes are JSON Schema's types and what they are called.
 var schemaTypes = []struct {
 	bit   jsonschema.Types

@@ -57,19 +57,33 @@ type checker struct {
 	nested int
 	// What is under way: the last are about the present value.
 	references []reference
+	spare      []*Violation // of alternatives that do not matter any more
 	// Once set, every check fails, so that the validation ends soon; what it
 	// found by then means nothing.
 	stopped error
 }
 
-// Violation is why a value does not satisfy a schema.
+// Violation is why a value does not satisfy a schema. Its message is made when it
+// is asked for: most alternatives of an anyOf fail, and the message of one of them
+// is read at most.
 type Violation struct {
 	at      []string // the way to the value, innermost key first
-	text    string   // what it must be
-	missing string   // the field that is missing instead
+	text    string   // what it must be, or
+	demand  demand   // the demand that it does not meet, of
+	schema  *jsonschema.Schema
+	missing string // the field that is missing instead
 }
 
 func wrong(text string) *Violation { return &Violation{text: text} }
+
+func (c *checker) unmet(d demand, s *jsonschema.Schema) *Violation {
+	v := new(Violation)
+	if last := len(c.spare) - 1; last >= 0 {
+		v, c.spare = c.spare[last], c.spare[:last]
+	}
+	*v = Violation{at: v.at[:0], demand: d, schema: s}
+	return v
+}
 
 // in says that what is wrong is within the member key.
 func (v *Violation) in(key string) *Violation {
@@ -83,14 +97,17 @@ func (v *Violation) in(key string) *Violation {
 func (v *Violation) Error() string {
 	at := slices.Clone(v.at)
 	slices.Reverse(at)
-	var message string
+	text, message := v.text, ""
+	if v.demand != noDemand {
+		text = v.demand.text(v.schema)
+	}
 	switch {
 	case v.missing != "":
 		message = "Missing field " + strings.Join(append(at, v.missing), ".")
 	case len(at) == 0:
-		message = "The first argument " + v.text
+		message = "The first argument " + text
 	default:
-		message = strings.Join(at, ".") + ": " + v.text
+		message = strings.Join(at, ".") + ": " + text
 	}
 	if len(message) > maxMessage {
 		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
@@ -197,10 +214,10 @@ func (c *checker) look() bool {
 // checkValue is type, const and enum.
 func (c *checker) checkValue(s *jsonschema.Schema, n *instance) *Violation {
 	if s.Types != nil && !hasType(*s.Types, n) {
-		return wrong("must be " + typeNamesOf(*s.Types))
+		return c.unmet(typeDemand, s)
 	}
 	if s.Const != nil && !n.equal(*s.Const) {
-		return wrong(oneOfText([]any{*s.Const}))
+		return c.unmet(constDemand, s)
 	}
 	if s.Enum == nil {
 		return nil
@@ -213,16 +230,16 @@ func (c *checker) checkValue(s *jsonschema.Schema, n *instance) *Violation {
 			break
 		}
 	}
-	return wrong(oneOfText(s.Enum.Values))
+	return c.unmet(enumDemand, s)
 }
 
 // checkContent is what concerns values of one type.
 func (c *checker) checkContent(s *jsonschema.Schema, n *instance, seen *evaluated) *Violation {
 	switch n.kind {
 	case rawjson.KindString:
-		return checkText(s, n.text)
+		return c.checkText(s, n.text)
 	case rawjson.KindNumber:
-		return checkNumber(s, n)
+		return c.checkNumber(s, n)
 	case rawjson.KindArray:
 		return c.checkArray(s, n, seen)
 	case rawjson.KindObject:
@@ -231,15 +248,15 @@ func (c *checker) checkContent(s *jsonschema.Schema, n *instance, seen *evaluate
 	return nil
 }
 
-func checkText(s *jsonschema.Schema, text string) *Violation {
+func (c *checker) checkText(s *jsonschema.Schema, text string) *Violation {
 	if s.MinLength != nil || s.MaxLength != nil {
 		switch n := utf8.RuneCountInString(text); {
 		case s.MinLength != nil && n < *s.MinLength && *s.MinLength == 1:
 			return wrong("must not be empty")
 		case s.MinLength != nil && n < *s.MinLength:
-			return wrong("must have at least " + count(*s.MinLength, "character"))
+			return c.unmet(minLengthDemand, s)
 		case s.MaxLength != nil && n > *s.MaxLength:
-			return wrong("must have at most " + count(*s.MaxLength, "character"))
+			return c.unmet(maxLengthDemand, s)
 		}
 	}
 	if s.Pattern != nil && !s.Pattern.MatchString(text) {
@@ -248,21 +265,21 @@ func checkText(s *jsonschema.Schema, text string) *Violation {
 	return nil
 }
 
-func checkNumber(s *jsonschema.Schema, n *instance) *Violation {
+func (c *checker) checkNumber(s *jsonschema.Schema, n *instance) *Violation {
 	if s.Minimum == nil && s.Maximum == nil && s.ExclusiveMinimum == nil && s.ExclusiveMaximum == nil && s.MultipleOf == nil {
 		return nil
 	}
 	switch v := n.rat(); {
 	case s.Minimum != nil && v.Cmp(s.Minimum) < 0:
-		return wrong("must be at least " + decimal(s.Minimum))
+		return c.unmet(minimumDemand, s)
 	case s.Maximum != nil && v.Cmp(s.Maximum) > 0:
-		return wrong("must be at most " + decimal(s.Maximum))
+		return c.unmet(maximumDemand, s)
 	case s.ExclusiveMinimum != nil && v.Cmp(s.ExclusiveMinimum) <= 0:
-		return wrong("must be more than " + decimal(s.ExclusiveMinimum))
+		return c.unmet(aboveDemand, s)
 	case s.ExclusiveMaximum != nil && v.Cmp(s.ExclusiveMaximum) >= 0:
-		return wrong("must be less than " + decimal(s.ExclusiveMaximum))
+		return c.unmet(belowDemand, s)
 	case s.MultipleOf != nil && !v.Quo(v, s.MultipleOf).IsInt():
-		return wrong("must be a multiple of " + decimal(s.MultipleOf))
+		return c.unmet(multipleDemand, s)
 	}
 	return nil
 }
@@ -270,9 +287,9 @@ func checkNumber(s *jsonschema.Schema, n *instance) *Violation {
 func (c *checker) checkArray(s *jsonschema.Schema, n *instance, seen *evaluated) *Violation {
 	switch {
 	case s.MinItems != nil && len(n.items) < *s.MinItems:
-		return wrong("must have at least " + count(*s.MinItems, "item"))
+		return c.unmet(minItemsDemand, s)
 	case s.MaxItems != nil && len(n.items) > *s.MaxItems:
-		return wrong("must have at most " + count(*s.MaxItems, "item"))
+		return c.unmet(maxItemsDemand, s)
 	case s.UniqueItems && !c.unique(n.items):
 		return wrong("must not have equal items")
 	}
@@ -337,9 +354,9 @@ func (c *checker) checkObject(s *jsonschema.Schema, n *instance, seen *evaluated
 	}
 	switch {
 	case s.MinProperties != nil && len(n.items) < *s.MinProperties:
-		return wrong("must have at least " + count(*s.MinProperties, "field"))
+		return c.unmet(minFieldsDemand, s)
 	case s.MaxProperties != nil && len(n.items) > *s.MaxProperties:
-		return wrong("must have at most " + count(*s.MaxProperties, "field"))
+		return c.unmet(maxFieldsDemand, s)
 	}
 	if v := c.glance(s, n); v != nil {
 		return v
@@ -510,7 +527,10 @@ func (c *checker) checkAlternatives(schemas []*jsonschema.Schema, one bool, n *i
 		branch := seen.fork()
 		if v := c.check(schema, n, branch); v != nil {
 			if nearest == nil || len(v.at) > len(nearest.at) {
-				nearest = v
+				nearest, v = v, nearest
+			}
+			if v != nil {
+				c.spare = append(c.spare, v)
 			}
 			continue
 		}
