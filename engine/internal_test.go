@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/caddy-realtime/realtime/internal/budget"
 )
@@ -186,5 +187,16 @@ func TestRefusalThatIsNotLoggedAllocatesNothing(t *testing.T) {
 	q := &request{config: &Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}, query: r.URL.Query()}
 	if n := testing.AllocsPerRun(100, func() { q.logRefusal(limited, budget.ConnectRate.String(), "") }); n > 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// What every idle session has stays within its size class: the next one would cost
+// each of a million sessions 16 to 64 bytes more.
+func TestIdleSessionKeepsItsSizeClasses(t *testing.T) {
+	if size := unsafe.Sizeof(Session{}); size > 576 {
+		t.Errorf("a Session has %d bytes", size)
+	}
+	if size := unsafe.Sizeof(conn{}); size > 128 {
+		t.Errorf("a conn has %d bytes", size)
 	}
 }
