@@ -138,8 +138,8 @@ func durationArg(d *caddyfile.Dispenser, dst *caddy.Duration) error {
 	return nil
 }
 
-// checked adds to err, that of reading an option, what check finds, with the
-// present line.
+// checked returns err, which reading an option gave, or else what check finds, with
+// the present line.
 func checked(d *caddyfile.Dispenser, err error, check func() error) error {
 	if err != nil {
 		return err

@@ -36,8 +36,8 @@ var (
 	ErrInvalidToken = errors.New("invalid token")
 )
 
-// ErrNoExpiry and ErrNoUser say, beside ErrInvalidToken, what a token lacks
-// whose signature is good: whoever signs it, or Config, is to be changed.
+// ErrNoExpiry and ErrNoUser accompany ErrInvalidToken. They say what a token with a
+// good signature lacks: its issuer, or Config, must be changed.
 var (
 	ErrNoExpiry = errors.New("no claim exp")
 	ErrNoUser   = errors.New("no user id")

@@ -39,10 +39,10 @@ func ReadBurst(s *Socket, t *Try, r Reader) (goOn bool) {
 
 var longAgo = time.Unix(1, 0)
 
-// ReadHeld reads the records that TLS has taken from the socket already, which a
-// Poller does not know of. With a deadline that has passed it finds no others, and
-// goes on where it was when that is lifted: crypto/tls keeps only errors that are
-// not temporary.
+// ReadHeld reads the records that TLS has already taken from the socket, which a
+// Poller does not know of. It reads with a deadline that has passed, so that TLS
+// finds no other records. Later reads continue when the deadline is lifted, because
+// crypto/tls keeps only errors that are not temporary.
 func ReadHeld(s *Socket, r Reader) (goOn bool) {
 	// These fail on a connection that is gone only, which the next read finds.
 	_ = s.SetReadDeadline(longAgo)
